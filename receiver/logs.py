@@ -1,0 +1,115 @@
+"""Logging: what is said, in which form. Every event that is ever logged is listed here.
+
+Lines go to standard error: readable on a terminal, else one JSON object per line. No line carries a
+credential, a URL's query string, or text of a payload beyond id, status and title.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+EVENTS = {
+    "server.started": "the endpoint listens",
+    "server.stopping": "a signal arrived; what is under way is finished",
+    "server.stopped": "everything has ended",
+    "server.failed": "a request met a mistake of ours; the sender was told to come again",
+    "handlers.loaded": "which handlers will get jobs",
+    "handlers.warned": "something about the handlers is odd",
+    "event.recorded": "a delivery became an event, durably",
+    "delivery.repeated": "a delivery was a duplicate of a recorded event",
+    "delivery.conflicted": "a delivery contradicts a completed event; nothing is dispatched",
+    "delivery.rejected": "a request was not believed",
+    "delivery.refused": "a believed request could not be recorded, or its body was wrong",
+    "delivery.abandoned": "the sender went away before its body was complete",
+    "store.started": "the database is open",
+    "store.migrated": "the database was brought up to date",
+    "store.failed": "the database can't be trusted to write any more; the store ends",
+    "store.checked": "the full check in the background found a damage",
+    "store.stopped": "the database was closed",
+    "bodies.swept": "body files that belong to no event were removed",
+    "bodies.missed": "events whose body file is gone",
+    "process.started": "a child process was started",
+    "process.died": "a child process ended by itself and is started again",
+    "worker.started": "a worker takes jobs",
+    "worker.draining": "a worker takes no more jobs and finishes those it has",
+    "worker.stopped": "a worker has ended",
+    "worker.disconnected": "a worker lost the store and tries again",
+    "worker.expired": "a worker was silent for a whole lease; its jobs were given back",
+    "worker.stalled": "an async handler held the worker's loop for over a second",
+    "job.started": "a handler runs",
+    "job.finished": "a handler is done",
+    "job.retried": "an attempt failed; the job runs again later",
+    "job.failed": "a job is dead",
+    "job.cancelled": "a handler said that the event is not its business",
+    "job.lost": "an attempt ended after its claim had gone to somebody else",
+    "handler.raised": "the traceback of a failed attempt",
+    "video.saved": "a video is complete, under its final name",
+}
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def configure(*, style: str = "auto", level: str = "info") -> None:
+    """Set the form (auto, json, text) and the least severity, once, for this process."""
+    as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    renderer: Any = _Text(colors=sys.stderr.isatty()) if as_text else _json_line
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _harmless,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get(**fields: Any) -> Any:
+    """A logger that adds these fields to every line."""
+    return structlog.get_logger(**fields)
+
+
+def _harmless(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape control and bidi characters, so that no value can forge a line or drive a terminal."""
+    for key, value in line.items():
+        if isinstance(value, str) and not value.isprintable():
+            keeps = "\n" if key == "exception" else ""
+            line[key] = _CONTROL.sub(lambda found: found[0] if found[0] in keeps else repr(found[0])[1:-1], value)
+    return line
+
+
+def _json_line(_: Any, __: str, line: MutableMapping[str, Any]) -> str:
+    first = {key: line[key] for key in ("timestamp", "level", "event") if key in line}
+    return orjson.dumps({**first, **line}, default=str).decode()
+
+
+class _Text:
+    """One readable line: time of day, event, fields."""
+
+    _COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+
+    def __init__(self, *, colors: bool) -> None:
+        self._colors = colors
+
+    def __call__(self, _: Any, __: str, line: MutableMapping[str, Any]) -> str:
+        fields = dict(line)
+        time = str(fields.pop("timestamp", ""))[11:19]
+        level = str(fields.pop("level", "info"))
+        exception = fields.pop("exception", "")
+        event = str(fields.pop("event", ""))
+        said = " ".join(f"{key}={value}" for key, value in fields.items())
+        start, end = (self._COLORS.get(level, "\x1b[1m"), "\x1b[0m") if self._colors else ("", "")
+        mark = "" if level == "info" else f"{level}: "
+        return f"{time} {start}{mark}{event}{end} {said}".rstrip() + (f"\n{exception}" if exception else "")

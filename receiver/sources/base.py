@@ -1,0 +1,119 @@
+"""What every kind of source can do, without any I/O: judge headers, read a payload, place a video.
+
+Verified and unverified data have different types: `admit` turns headers into an `Admission`, and
+only an admitted delivery whose `conclude` is clean is ever given to `read`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from receiver.model import EventType, Payload, Video
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Header names in lower case and values, as they arrived, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The delivery is not believed. `check` names what failed, never a value."""
+
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The headers are believed; a source that signs bodies still has to see the body."""
+
+    request_id: str | None = None
+    """What the sender calls this delivery, when it says so in a header."""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next raw bytes of the body, for sources that sign it."""
+
+    def conclude(self) -> Denied | None:
+        """Judge the whole body, for sources that sign it."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a verified delivery says: which video, and what happened to it."""
+
+    identity: str
+    """Whose video: unique within the source, the same however the news arrives."""
+    what: str
+    """`progress`, `completed`, `failed`, or `other:<status>`."""
+    type: EventType
+    video: Video
+    warnings: tuple[str, ...] = ()
+    content: str | None = None
+    """What a contradiction of a completed event is seen by: the link without its query string
+    (`url …`) or a checksum of the inline video (`inline …`); None when the news carries neither."""
+
+    @property
+    def key(self) -> str:
+        """The event key."""
+        return f"{self.identity}:{self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class InlineVideo:
+    """The video is base64 text in the body, at `path` of the payload."""
+
+    path: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedVideo:
+    """The video is fetched from `url`, which must lie under `base`."""
+
+    url: str
+    base: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+VideoPlace = InlineVideo | LinkedVideo
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What is known of a body besides its payload."""
+
+    sha256: str | None
+    """Hex SHA-256 of the raw bytes; None for a body that is small enough to be hashed when asked."""
+    strings: Mapping[tuple[str | int, ...], str] = field(default_factory=dict)
+    """A checksum of the raw bytes of each long string, by its path."""
+
+
+class Source(Protocol):
+    """A configured sender."""
+
+    name: str
+    kind: str
+    max_body: int
+
+    def admit(self, headers: Headers) -> Admission | Denied:
+        """Judge the headers, before the first byte of the body is read."""
+        ...
+
+    def read(self, payload: Payload, admission: Admission, body: bytes | None, digests: Digests) -> News:
+        """Say what a verified payload means. Raise BadBody for an id or status that can't be kept.
+
+        `body` is the raw body when it is small, else None and `digests.sha256` is set.
+        """
+        ...
+
+    def video(self, payload: Payload) -> Video:
+        """Normalise a stored payload."""
+        ...
+
+    def place(self, payload: Payload) -> VideoPlace | None:
+        """Say where the video of a stored payload is; None when it names none."""
+        ...
+
+    def fingerprint(self, headers: Headers) -> list[tuple[str, str]]:
+        """Turn headers into text that may be kept: credentials become short keyed fingerprints."""
+        ...

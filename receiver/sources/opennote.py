@@ -1,0 +1,229 @@
+"""Opennote's callbacks: four static headers, and the status object of its API as the body.
+
+Facts: the provider's video guide and its published SDK (`opennote`). There is no signature and no
+timestamp, so the key is the only secret and the body is believed as soon as the headers are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from receiver.errors import BadBody
+from receiver.model import EventType, JsonValue, Payload, Source, Video, VideoFailure
+from receiver.settings import OpennoteSettings
+from receiver.sources.base import Admission, Denied, Digests, Headers, InlineVideo, LinkedVideo, News, VideoPlace
+from receiver.sources.verify import Redactor, digest, is_one_of
+
+PLATFORM = b"opennote-api"
+ORIGIN = b"https://video.api.opennote.com"
+CHECKED = (b"x-webhook-platform", b"x-origin", b"x-organization-id", b"x-api-key")
+INLINE_PATH = ("response", "b64_video")
+
+_IN_PROGRESS = frozenset({"pending", "queued", "in_progress", "processing", "running", "started"})
+_FAILED = frozenset({"failed", "cancelled", "canceled", "expired", "watch_expired"})
+_LONGEST_ID = 256
+_LONGEST_TITLE = 1000
+# An object with one of these is about practice problems, whatever its status says.
+_FOREIGN_KEYS = ("set_id", "total_problems")
+
+
+class Opennote:
+    """A configured organisation of Opennote."""
+
+    kind = "opennote"
+
+    def __init__(self, name: str, settings: OpennoteSettings, *, redactor_key: bytes, max_body: int) -> None:
+        self.name = name
+        self.max_body = settings.max_body or max_body
+        self._organization = settings.organization_id
+        self._s3_base_url = settings.s3_base_url
+        keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        fixed = (PLATFORM, ORIGIN, settings.organization_id.encode())
+        self._expected = [[digest(value)] for value in fixed] + [[digest(key) for key in keys]]
+        self._together = [digest(b"\n".join((*fixed, key))) for key in keys]
+        self._redactor = Redactor(redactor_key, known=keys)
+
+    def admit(self, headers: Headers) -> Admission | Denied:
+        """Compare the four headers; each must be there exactly once."""
+        found: dict[bytes, bytes] = {}
+        repeated: set[bytes] = set()
+        request_id = None
+        for name, value in headers:
+            if name in CHECKED:
+                if name in found:
+                    repeated.add(name)
+                found[name] = value
+            elif name == b"x-request-id":
+                request_id = value
+        values = [found.get(name, b"") for name in CHECKED]
+        # No header value can hold a line feed, so the four joined by it are unambiguous.
+        if is_one_of(b"\n".join(values), self._together) and not repeated:
+            return Admission(request_id=None if request_id is None else request_id.decode("latin-1"))
+        return Denied(check=self._diagnose(values, found, repeated))
+
+    def _diagnose(self, values: list[bytes], found: dict[bytes, bytes], repeated: set[bytes]) -> str:
+        """Name every check that failed, never a value; all four are always compared."""
+        failed = []
+        for name, value, expected in zip(CHECKED, values, self._expected, strict=True):
+            is_right = is_one_of(value, expected)
+            label = name.decode()
+            if name not in found:
+                failed.append(f"{label} is missing")
+            elif name in repeated:
+                failed.append(f"{label} is given more than once")
+            elif not value:
+                failed.append(f"{label} is empty")
+            elif not is_right:
+                failed.append(f"{label} is wrong")
+        return ", ".join(failed)
+
+    def read(self, payload: Payload, admission: Admission, body: bytes | None, digests: Digests) -> News:
+        """Say whose video it is and what happened to it."""
+        own_id = _identifier(payload.get("video_id"), "video_id")
+        foreign = any(key in payload for key in _FOREIGN_KEYS) and own_id is None
+        if foreign and own_id is None:
+            own_id = _identifier(payload.get("set_id"), "set_id")
+        request_id = admission.request_id or None
+        warnings = []
+        if own_id is not None and request_id is not None and request_id != own_id:
+            warnings.append("request_id_rewritten")
+        video_id = own_id if own_id is not None else _identifier(request_id, "X-Request-Id")
+        if video_id is None:
+            video_id = "sha256:" + (digests.sha256 or hashlib.sha256(body or b"").hexdigest())
+            warnings.append("no_id")
+        what, event_type = _classify(payload, is_foreign=foreign)
+        video = self.video(payload)
+        if video.id is None:
+            video = video.model_copy(update={"id": video_id})
+        return News(
+            identity=f"{video_id}@{self._organization}",
+            what=what,
+            type=event_type,
+            video=video,
+            warnings=tuple(warnings),
+            content=_content(video, payload, digests) if what == "completed" else None,
+        )
+
+    def video(self, payload: Payload) -> Video:
+        """Normalise a status object; a field of a wrong type counts as not given."""
+        response = payload.get("response")
+        result: Payload = response if isinstance(response, dict) else {}
+        percentage = payload.get("completion_percentage")
+        progress = _number(payload.get("progress") if percentage is None else percentage)
+        return Video(
+            id=_text(payload.get("video_id")),
+            status=_text(payload.get("status")),
+            progress=progress,
+            title=_text(result.get("title")),
+            url=_text(result.get("s3_url")) or None,
+            inline=_has_inline(result),
+            transcript=_text(result.get("transcript")),
+            sources=_sources(result.get("sources")),
+            cost=_number(result.get("cost")),
+            model=_text(result.get("model")),
+            error=_failure(payload, result),
+            completed_at=_time(result.get("timestamp")),
+        )
+
+    def place(self, payload: Payload) -> VideoPlace | None:
+        """Inline before link: the inline video is here already, and no network can lose it."""
+        video = self.video(payload)
+        if video.inline:
+            return InlineVideo(path=INLINE_PATH)
+        return LinkedVideo(url=video.url, base=self._s3_base_url) if video.url else None
+
+    def fingerprint(self, headers: Headers) -> list[tuple[str, str]]:
+        """Redact headers for keeping."""
+        return self._redactor.redact(headers)
+
+
+def _classify(payload: Payload, *, is_foreign: bool) -> tuple[str, EventType]:
+    status = payload.get("status")
+    if not isinstance(status, str):
+        return "other:", "video.unknown"
+    if not status.isprintable() or len(status) > _LONGEST_ID:
+        raise BadBody(f"status: longer than {_LONGEST_ID} characters, or with characters that can't be printed")
+    if is_foreign:
+        return f"other:{status}", "video.unknown"
+    if status == "completed":
+        return "completed", "video.completed"
+    if status in _FAILED:
+        return "failed", "video.failed"
+    if status in _IN_PROGRESS:
+        return "progress", "video.progress"
+    return f"other:{status}", "video.unknown"
+
+
+def _identifier(value: JsonValue, where: str) -> str | None:
+    """An id as text, or None when there is none. Raise BadBody for one that can't be kept or shown."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value:
+        return None
+    if len(value) > _LONGEST_ID or not value.isprintable():
+        raise BadBody(f"{where}: longer than {_LONGEST_ID} characters, or with characters that can't be printed")
+    return value
+
+
+def _has_inline(result: Payload) -> bool:
+    inline = result.get("b64_video")
+    return bool(inline) and isinstance(inline, (str, dict))
+
+
+def _content(video: Video, payload: Payload, digests: Digests) -> str | None:
+    """What a contradiction would differ in."""
+    if video.inline:
+        checksum = digests.strings.get(INLINE_PATH)
+        if checksum is None:
+            response: Any = payload["response"]
+            checksum = hashlib.sha256(str(response["b64_video"]).encode()).hexdigest()
+        return f"inline {checksum}"
+    if video.url:
+        return "url " + video.url.partition("?")[0].partition("#")[0]
+    return None
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: JsonValue) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _sources(value: JsonValue) -> tuple[Source, ...]:
+    items = value if isinstance(value, list) else []
+    return tuple(
+        Source(url=_text(item.get("url")), content=_text(item.get("content"))) for item in items if isinstance(item, dict)
+    )
+
+
+def _failure(payload: Payload, result: Payload) -> VideoFailure:
+    for value in (payload.get("error"), result.get("error")):
+        if isinstance(value, dict):
+            return VideoFailure(code=_text(value.get("code")) or "", message=_text(value.get("message")) or "")
+        if isinstance(value, str) and value:
+            code = value if re.fullmatch(r"[a-z0-9_.-]{1,64}", value) else ""
+            return VideoFailure(code=code, message=_text(payload.get("message")) or value)
+    return VideoFailure()
+
+
+def _time(value: JsonValue) -> datetime | None:
+    try:
+        if isinstance(value, str):
+            read = datetime.fromisoformat(value)
+            return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None

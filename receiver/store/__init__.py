@@ -1,0 +1,49 @@
+"""The record: where events, deliveries, jobs and attempts are kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from receiver.errors import StoreDown
+from receiver.store.base import Store
+from receiver.store.remote import Remote
+
+_LOCK_WAIT_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def opened(database: Path, *, lease_seconds: float) -> AsyncIterator[Store]:
+    """The store of a running server, or, when none runs, the database opened by this process.
+
+    Raise StoreInUse when somebody holds the file but does not serve it.
+    """
+    remote = Remote(database)
+    try:
+        await remote.connect()
+    except StoreDown:
+        async with _embedded(database, lease_seconds=lease_seconds) as store:
+            yield store
+        return
+    try:
+        yield remote
+    finally:
+        await remote.close()
+
+
+@asynccontextmanager
+async def _embedded(database: Path, *, lease_seconds: float) -> AsyncIterator[Store]:
+    from receiver.store.lock import StoreLock
+    from receiver.store.service import Service
+
+    lock = await asyncio.to_thread(StoreLock, database, wait_seconds=_LOCK_WAIT_SECONDS)
+    try:
+        service = Service(database, run=None, lease_seconds=lease_seconds)
+        try:
+            yield service
+        finally:
+            await service.close()
+    finally:
+        lock.release()

@@ -1,0 +1,138 @@
+"""Storage as three small protocols of verbs (intake, jobs, reads) and the values that they exchange.
+
+All times are unix milliseconds, UTC. Every verb may raise StoreDown (not reachable) or Unavailable
+(reachable, but it can't write now).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from receiver.record import Arrival
+
+Row = dict[str, Any]
+"""A row as it is shown: column names and JSON values."""
+
+
+class Receipt(NamedTuple):
+    """The answer to an arrival, given after it is on disk."""
+
+    verdict: str
+    event_id: str
+    """The first event of this key: the arrival's own id only when it was accepted."""
+
+
+class Rejection(NamedTuple):
+    """A request that was not believed; it holds no value that was sent."""
+
+    at: int
+    source: str
+    status: int
+    reason: str
+    peer: str
+    repeated: int = 1
+    """How many equal ones this entry stands for."""
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended; valid only while `claim` is still the job's claim number."""
+
+    job: int
+    claim: int
+    move: str
+    ended_at: int
+    run_at: int | None
+    error: str | None
+    result: str | None
+    """JSON text, at most 64 KiB."""
+
+
+class EventFilter(NamedTuple):
+    """Which events; None = any. `since` and `until` are unix milliseconds of their first arrival."""
+
+    source: str | None = None
+    type: str | None = None
+    state: str | None = None
+    since: int | None = None
+    until: int | None = None
+    video: str | None = None
+
+
+class Intake(Protocol):
+    """What ingress writes."""
+
+    async def record(self, arrival: Arrival) -> Receipt:
+        """Make a delivery, its event and its jobs durable, or one more delivery of a known event."""
+        ...
+
+    async def reject(self, rejections: Sequence[Rejection]) -> None:
+        """Add to the bounded list of rejections."""
+        ...
+
+
+class Jobs(Protocol):
+    """What workers do with jobs."""
+
+    async def claim(self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int) -> list[Row]:
+        """Claim up to `count` due jobs, of each handler at most its free slots.
+
+        Wait up to `wait_ms` for one to be due. Each row holds the job, its claim number, its event
+        and the body, as the query `claimed_job` names them, and `results` of finished jobs.
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
+        """End attempts; False where the claim is no longer this worker's."""
+        ...
+
+    async def renew(self, worker: str) -> None:
+        """Say that a worker lives: its leases run anew from now."""
+        ...
+
+    async def release(self, worker: str) -> int:
+        """Give back all jobs of a worker that is gone; return how many."""
+        ...
+
+
+class Reads(Protocol):
+    """What people look at."""
+
+    async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
+        """A page of events with their jobs, newest first; `before` is the `seq` of the last page's end."""
+        ...
+
+    async def event(self, prefix: str) -> Row:
+        """One event with deliveries, jobs and attempts. Raise NotFound."""
+        ...
+
+    async def rejections(self, *, limit: int) -> list[Row]:
+        """The last rejections, newest first."""
+        ...
+
+    async def status(self) -> Row:
+        """Whether it can write (it tries), which workers live, how many jobs are in each state."""
+        ...
+
+    async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
+        """Which of these body files have a row."""
+        ...
+
+    async def all_bodies(self) -> list[str]:
+        """Every body file that a row names."""
+        ...
+
+
+class Store(Intake, Jobs, Reads, Protocol):
+    """All three, and its end."""
+
+    redactor_key: bytes
+    """The key of the fingerprints of credentials, made with the database."""
+
+    async def check(self) -> list[str]:
+        """A full integrity check; the problems found, none when all is well."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it."""
+        ...

@@ -1,0 +1,217 @@
+"""The store's verbs from another process: the client of its Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from receiver.errors import StoreDown, StoreError, Unavailable
+from receiver.record import Arrival
+from receiver.store import wire
+from receiver.store.base import EventFilter, Receipt, Rejection, Row, Settlement
+
+_ANSWER_SECONDS = 10.0
+_LARGEST_BATCH = 512
+_LARGEST_BATCH_BYTES = 8 * 2**20
+
+
+class _Link(asyncio.Protocol):
+    """One connection, and the requests that wait for their answers on it."""
+
+    def __init__(self) -> None:
+        self._frames = wire.Frames()
+        self._numbers = count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._transport: asyncio.WriteTransport | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(StoreDown("the store went away before it answered"))
+
+    def data_received(self, data: bytes) -> None:
+        for number, result, error in self._frames.feed(data):
+            future = self._waiting.pop(number, None)
+            if future is None or future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(wire.ERRORS[error[0]](error[1]))
+
+    def request(self, verb: str, arguments: Any) -> asyncio.Future[Any]:
+        if self._transport is None or self._transport.is_closing():
+            raise StoreDown("the store can't be reached")
+        number = next(self._numbers)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._transport.write(wire.pack([number, verb, arguments]))
+        return future
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Remote:
+    """A store in another process. A lost connection is made again with the next request."""
+
+    redactor_key: bytes
+
+    def __init__(self, database: Path) -> None:
+        self._path = wire.socket_path(database)
+        self._link: _Link | None = None
+        self._connecting = asyncio.Lock()
+        self._batch: list[tuple[Arrival, asyncio.Future[Receipt]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def connect(self) -> Remote:
+        """Connect and compare versions. Raise StoreDown when nobody serves, StoreError for another version."""
+        async with self._connecting:
+            if self._link is None or not self._link.is_open:
+                self._link = await self._dial()
+        return self
+
+    async def _dial(self) -> _Link:
+        loop = asyncio.get_running_loop()
+        try:
+            with wire.short_name(self._path) as name:
+                _, link = await loop.create_unix_connection(_Link, name)
+        except OSError as error:
+            raise StoreDown("no store is running") from error
+        greeting = await self._answer(link.request("hello", wire.PROTOCOL))
+        self.redactor_key = bytes.fromhex(greeting["redactor_key"])
+        return link
+
+    async def _ask(self, verb: str, arguments: Any, *, seconds: float = _ANSWER_SECONDS) -> Any:
+        link = self._link
+        if link is None or not link.is_open:
+            await self.connect()
+            link = self._link
+            assert link is not None  # noqa: S101 - connect has just set it
+        return await self._answer(link.request(verb, arguments), seconds=seconds)
+
+    async def _answer(self, future: asyncio.Future[Any], *, seconds: float = _ANSWER_SECONDS) -> Any:
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError as error:
+            raise StoreDown(f"the store did not answer within {seconds:g} s") from error
+
+    # Recording: what arrives while a batch is on its way makes the next one.
+
+    async def record(self, arrival: Arrival) -> Receipt:
+        """See `base.Intake`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Receipt] = loop.create_future()
+        self._batch.append((arrival, future))
+        if self._sender is None:
+            self._sender = loop.create_task(self._send_batches())
+        return await future
+
+    async def _send_batches(self) -> None:
+        try:
+            while self._batch:
+                batch = self._take()
+                try:
+                    receipts = await self._ask("record", [tuple(arrival) for arrival, _ in batch])
+                except (Unavailable, StoreError) as error:
+                    _fail(batch, error)
+                    continue
+                for (_, future), receipt in zip(batch, receipts, strict=True):
+                    if not future.done():
+                        future.set_result(Receipt(*receipt))
+        finally:
+            self._sender = None
+
+    def _take(self) -> list[tuple[Arrival, asyncio.Future[Receipt]]]:
+        taken = size = 0
+        for arrival, _ in self._batch[:_LARGEST_BATCH]:
+            size += arrival.size if arrival.body is not None else len(arrival.payload or "")
+            if taken and size > _LARGEST_BATCH_BYTES:
+                break
+            taken += 1
+        batch, self._batch = self._batch[:taken], self._batch[taken:]
+        return batch
+
+    async def reject(self, rejections: Sequence[Rejection]) -> None:
+        """See `base.Intake`."""
+        await self._ask("reject", [tuple(rejection) for rejection in rejections])
+
+    async def claim(self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int) -> list[Row]:
+        """See `base.Jobs`."""
+        patience = _ANSWER_SECONDS + wait_ms / 1000
+        rows: list[Row] = await self._ask("claim", [worker, dict(free), count, wait_ms], seconds=patience)
+        return rows
+
+    async def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
+        """See `base.Jobs`."""
+        settled: list[bool] = await self._ask("settle", [worker, [tuple(settlement) for settlement in settlements]])
+        return settled
+
+    async def renew(self, worker: str) -> None:
+        """See `base.Jobs`."""
+        await self._ask("renew", worker)
+
+    async def release(self, worker: str) -> int:
+        """See `base.Jobs`."""
+        released: int = await self._ask("release", worker)
+        return released
+
+    async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
+        """See `base.Reads`."""
+        rows: list[Row] = await self._ask("events", [tuple(wanted), limit, before])
+        return rows
+
+    async def event(self, prefix: str) -> Row:
+        """See `base.Reads`."""
+        row: Row = await self._ask("event", prefix)
+        return row
+
+    async def rejections(self, *, limit: int) -> list[Row]:
+        """See `base.Reads`."""
+        rows: list[Row] = await self._ask("rejections", limit)
+        return rows
+
+    async def status(self) -> Row:
+        """See `base.Reads`."""
+        row: Row = await self._ask("status", None)
+        return row
+
+    async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
+        """See `base.Reads`."""
+        found: list[str] = await self._ask("bodies_in_use", list(digests))
+        return found
+
+    async def all_bodies(self) -> list[str]:
+        """See `base.Reads`."""
+        found: list[str] = await self._ask("all_bodies", None)
+        return found
+
+    async def check(self) -> list[str]:
+        """See `base.Store`. A full check reads the whole file, so it may take minutes."""
+        problems: list[str] = await self._ask("check", None, seconds=3600)
+        return problems
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._link is not None:
+            self._link.close()
+
+
+def _fail(batch: list[tuple[Arrival, asyncio.Future[Receipt]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,226 @@
+"""The store's verbs over SQLite: group commit, leases, and waking workers when jobs are due."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from receiver.errors import Unavailable
+from receiver.record import Arrival
+from receiver.store.base import EventFilter, Receipt, Rejection, Row, Settlement
+from receiver.store.leases import Leases
+from receiver.store.sqlite.database import Database
+from receiver.store.sqlite.intake import Intake
+from receiver.store.sqlite.jobs import Jobs
+from receiver.store.sqlite.reads import Reads, integrity
+
+T = TypeVar("T")
+Write = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+EXTERNAL = "external"
+"""The run of a worker that no `serve` started: it outlives one."""
+
+
+def wall_ms() -> int:
+    """Now, in unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Bell:
+    """Wakes everybody who began to listen before it rings."""
+
+    def __init__(self) -> None:
+        self._ring: asyncio.Future[None] | None = None
+
+    def next_ring(self) -> asyncio.Future[None]:
+        """A future that is done when the bell rings next."""
+        if self._ring is None:
+            self._ring = asyncio.get_running_loop().create_future()
+        return self._ring
+
+    def ring(self) -> None:
+        """Wake them."""
+        if self._ring is not None:
+            self._ring.set_result(None)
+            self._ring = None
+
+
+class Service:
+    """The store, in the process that owns the database file.
+
+    `run` names the `serve` that this store belongs to. What workers of a former run held is given
+    back at once; workers of this run and external ones, which may live on, get a lease from now.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        run: str | None,
+        lease_seconds: float,
+        wall: Callable[[], int] = wall_ms,
+        monotonic: Callable[[], float] = time.monotonic,
+        on_fatal: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self._wall = wall
+        self._database = Database(path, now=wall())
+        self._intake = Intake(self._database)
+        self._jobs = Jobs(self._database)
+        self._reads = Reads(path)
+        self._leases = Leases(lease_seconds, clock=monotonic)
+        self._queue: list[Write] = []
+        self._is_scheduled = False
+        self._bell = Bell()
+        self._on_fatal = on_fatal
+        self.redactor_key = self._database.redactor_key
+        if run is not None:
+            self._take_over(run)
+
+    def _take_over(self, run: str) -> None:
+        self._database.begin()
+        for worker in self._jobs.holders():
+            if worker.split("/")[0] in (run, EXTERNAL):
+                self._leases.renew(worker)
+            else:
+                self._jobs.release(worker, now=self._wall(), reason="the receiver was restarted")
+        self._database.commit()
+
+    # Writing: whatever queued while the last commit ran is the next transaction.
+
+    def _write(self, operation: Callable[[], T]) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.append((operation, future))
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop.call_soon(self._commit)
+        return future
+
+    def _commit(self) -> None:
+        self._is_scheduled = False
+        batch, self._queue = self._queue, []
+        try:
+            self._database.begin()
+            results = [operation() for operation, _ in batch]
+            self._database.commit()
+        except sqlite3.Error as error:
+            self._undo(batch, error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+    def _undo(self, batch: list[Write], error: sqlite3.Error) -> None:
+        try:
+            self._database.rollback()
+            self._intake.forget()
+        except sqlite3.Error as second:
+            error = second
+        refusal = Unavailable(f"the database can't be written: {error}")
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(refusal)
+        if is_fatal(error) and self._on_fatal is not None:
+            self._on_fatal(error)
+
+    async def record(self, arrival: Arrival) -> Receipt:
+        """See `base.Intake`."""
+        return (await self.record_batch([arrival]))[0]
+
+    async def record_batch(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        """Record several arrivals, in their order, in one transaction."""
+        receipts = await self._write(partial(self._intake.record, arrivals))
+        self._bell.ring()
+        return receipts
+
+    async def reject(self, rejections: Sequence[Rejection]) -> None:
+        """See `base.Intake`."""
+        await self._write(partial(self._intake.reject, rejections))
+
+    async def claim(self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int) -> list[Row]:
+        """See `base.Jobs`."""
+        deadline = self._wall() + wait_ms
+        while True:
+            self._leases.renew(worker)
+            ring = self._bell.next_ring()
+            claimed = await self._write(lambda: self._jobs.claim(worker, free, count=count, now=self._wall()))
+            left_ms = deadline - self._wall()
+            if claimed or left_ms <= 0:
+                return claimed
+            due = self._jobs.next_due(list(free))
+            if due is not None:
+                left_ms = max(1, min(left_ms, due - self._wall()))
+            await asyncio.wait([ring], timeout=left_ms / 1000)
+
+    async def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
+        """See `base.Jobs`."""
+        self._leases.renew(worker)
+        settled = await self._write(partial(self._jobs.settle, settlements, worker=worker))
+        self._bell.ring()
+        return settled
+
+    async def renew(self, worker: str) -> None:
+        """See `base.Jobs`."""
+        self._leases.renew(worker)
+
+    async def release(self, worker: str, *, reason: str = "the worker is gone") -> int:
+        """See `base.Jobs`."""
+        self._leases.forget(worker)
+        released = await self._write(lambda: self._jobs.release(worker, now=self._wall(), reason=reason))
+        self._bell.ring()
+        return released
+
+    async def expire_leases(self) -> list[str]:
+        """Give back what silent workers hold; return their names."""
+        silent = self._leases.expired()
+        for worker in silent:
+            await self.release(worker, reason="the worker's lease ran out")
+        return silent
+
+    # Reading.
+
+    async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
+        """See `base.Reads`."""
+        return await self._reads.events(wanted, limit=limit, before=before)
+
+    async def event(self, prefix: str) -> Row:
+        """See `base.Reads`."""
+        return await self._reads.event(prefix)
+
+    async def rejections(self, *, limit: int) -> list[Row]:
+        """See `base.Reads`."""
+        return await self._reads.rejections(limit=limit)
+
+    async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
+        """See `base.Reads`."""
+        return await self._reads.bodies_in_use(digests)
+
+    async def all_bodies(self) -> list[str]:
+        """See `base.Reads`."""
+        return await self._reads.all_bodies()
+
+    async def status(self) -> Row:
+        """See `base.Reads`."""
+        now = str(self._wall())
+        await self._write(lambda: self._database.execute("set_meta", {"key": "probed_at", "value": now}))
+        return {"writable": True, "workers": self._leases.living(), "jobs": await self._reads.counts()}
+
+    async def check(self) -> list[str]:
+        """See `base.Store`."""
+        return await asyncio.to_thread(integrity, self._database.path)
+
+    async def close(self) -> None:
+        """Finish what is queued and close the file."""
+        await self._write(lambda: None)
+        await self._reads.close()
+        self._database.close()
+
+
+def is_fatal(error: sqlite3.Error) -> bool:
+    """Say whether going on would be a lie: after a failed sync nobody knows what is on disk."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -1,0 +1,61 @@
+-- name: known_events
+-- The events of some videos, for deciding what a new delivery means.
+-- :pairs is a JSON array of [identity, source].
+SELECT e.identity, e.source, e.what, e.seq, e.id, e.content
+FROM json_each(:pairs) AS pair
+CROSS JOIN events AS e ON e.identity = pair.value ->> 0 AND e.source = pair.value ->> 1;
+
+-- name: last_seqs
+-- The highest numbers given so far.
+SELECT coalesce((SELECT max(seq) FROM events), 0) AS event,
+       coalesce((SELECT max(seq) FROM deliveries), 0) AS delivery;
+
+-- name: insert_event
+-- One new event.
+INSERT INTO events (seq, id, source, kind, identity, what, type, video_id, status, progress, title,
+                    received_at, bytes, warnings, content, delivery)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_delivery
+-- One arrival, whatever its verdict.
+INSERT INTO deliveries (seq, event, verdict, via, received_at, method, path, headers, bytes,
+                        body, body_sha256, payload, strings)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_job
+-- One job of a new event.
+INSERT INTO jobs (event, handler, state, waits_for, run_at, ended_at, last_error)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: count_repeat
+-- A duplicate or a conflict of an event that is known.
+UPDATE events SET duplicates = duplicates + 1, conflict = max(conflict, ?) WHERE seq = ?;
+
+-- name: update_progress
+-- The last seen status of a video that is still being made.
+UPDATE events SET status = ?, progress = ? WHERE seq = ?;
+
+-- name: insert_rejection
+-- One entry of the bounded list.
+INSERT INTO rejections (at, source, status, reason, peer, repeated) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: trim_rejections
+-- Keep the list bounded.
+DELETE FROM rejections WHERE seq <= (SELECT max(seq) FROM rejections) - :kept;
+
+-- name: set_meta
+-- Remember one value.
+INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: get_meta
+-- Recall one value.
+SELECT value FROM meta WHERE key = :key;
+
+-- name: bodies_in_use
+-- Which of some body files have a row; :digests is a JSON array.
+SELECT DISTINCT d.body_sha256 FROM json_each(:digests) AS wanted
+CROSS JOIN deliveries AS d ON d.body_sha256 = wanted.value;
+
+-- name: all_bodies
+-- Every body file that a row names.
+SELECT DISTINCT body_sha256 FROM deliveries WHERE body_sha256 IS NOT NULL;

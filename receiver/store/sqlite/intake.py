@@ -1,0 +1,134 @@
+"""Recording: one delivery, its event and its jobs, or one more delivery of a known event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from receiver.model import JobState
+from receiver.record import Arrival, Known, Verdict, decide
+from receiver.store.base import Receipt, Rejection
+from receiver.store.sqlite.database import Database
+
+REJECTIONS_KEPT = 1000
+_LONGEST_TITLE = 1000
+
+
+class Intake:
+    """Writes arrivals; numbers events and deliveries itself, as nobody else writes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.forget()
+
+    def forget(self) -> None:
+        """Read the last numbers again, after a transaction was undone."""
+        self._event, self._delivery = self._database.execute("last_seqs").fetchone()
+
+    def record(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        """Write arrivals in their order; the receipts are valid after the commit."""
+        known = self._known(arrivals)
+        batch = _Batch()
+        receipts = []
+        for arrival in arrivals:
+            video = known.setdefault((arrival.identity, arrival.source), {})
+            decision = decide(arrival.what, arrival.content, video)
+            self._delivery += 1
+            if decision.of is None:
+                self._event += 1
+                event = Known(self._event, arrival.event_id, arrival.content)
+                video[arrival.what] = event
+                batch.add_event(arrival, event.seq, self._delivery, [*arrival.warnings, *decision.warnings])
+            else:
+                event = decision.of
+                batch.repeats.append((decision.verdict is Verdict.CONFLICT, event.seq))
+                if decision.updates_progress:
+                    batch.progress.append((arrival.status, arrival.progress, event.seq))
+            batch.add_delivery(arrival, event.seq, self._delivery, decision.verdict)
+            receipts.append(Receipt(decision.verdict, event.id))
+        batch.write(self._database)
+        return receipts
+
+    def _known(self, arrivals: Sequence[Arrival]) -> dict[tuple[str, str], dict[str, Known]]:
+        pairs = orjson.dumps([(arrival.identity, arrival.source) for arrival in arrivals]).decode()
+        known: dict[tuple[str, str], dict[str, Known]] = {}
+        for row in self._database.execute("known_events", {"pairs": pairs}):
+            identity, source, what, seq, event_id, content = row
+            known.setdefault((identity, source), {})[what] = Known(seq, event_id, content)
+        return known
+
+    def reject(self, rejections: Sequence[Rejection]) -> None:
+        """Add to the list of rejections and keep it bounded."""
+        self._database.executemany("insert_rejection", rejections)
+        self._database.execute("trim_rejections", {"kept": REJECTIONS_KEPT})
+
+
+class _Batch:
+    """The rows of one transaction, by table."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.deliveries: list[tuple[Any, ...]] = []
+        self.jobs: list[tuple[Any, ...]] = []
+        self.repeats: list[tuple[bool, int]] = []
+        self.progress: list[tuple[str | None, float | None, int]] = []
+
+    def add_event(self, arrival: Arrival, seq: int, delivery: int, warnings: list[str]) -> None:
+        title = arrival.title[:_LONGEST_TITLE] if arrival.title else arrival.title
+        self.events.append(
+            (
+                seq,
+                arrival.event_id,
+                arrival.source,
+                arrival.kind,
+                arrival.identity,
+                arrival.what,
+                arrival.type,
+                arrival.video_id,
+                arrival.status,
+                arrival.progress,
+                title,
+                arrival.received_at,
+                arrival.size,
+                orjson.dumps(warnings).decode() if warnings else "[]",
+                arrival.content,
+                delivery,
+            )
+        )
+        now = arrival.received_at
+        for handler, state, waits_for, reason in arrival.jobs:
+            ended_at = now if state == JobState.CANCELLED else None
+            run_at = now if state == JobState.READY else None
+            self.jobs.append((seq, handler, state, waits_for, run_at, ended_at, reason))
+
+    def add_delivery(self, arrival: Arrival, event: int, seq: int, verdict: Verdict) -> None:
+        self.deliveries.append(
+            (
+                seq,
+                event,
+                verdict.value,
+                arrival.via,
+                arrival.received_at,
+                arrival.method,
+                arrival.path,
+                orjson.dumps(arrival.headers).decode(),
+                arrival.size,
+                arrival.body,
+                arrival.body_sha256,
+                arrival.payload,
+                arrival.strings,
+            )
+        )
+
+    def write(self, database: Database) -> None:
+        for statement, rows in (
+            ("insert_event", self.events),
+            ("insert_delivery", self.deliveries),
+            ("insert_job", self.jobs),
+            ("count_repeat", self.repeats),
+            ("update_progress", self.progress),
+        ):
+            if rows:
+                database.executemany(statement, rows)

@@ -1,0 +1,97 @@
+"""The moves of a job, each one fenced statement; see the table in `receiver.model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from receiver.model import TRANSITIONS, JobState, Move
+from receiver.store.base import Row, Settlement
+from receiver.store.sqlite.database import Database
+
+_OUTCOMES = {Move.FINISH: "done", Move.RETRY: "retry", Move.FAIL: "fail", Move.CANCEL: "cancel"}
+_AS_JSON = ("warnings", "payload", "strings")
+
+
+class Jobs:
+    """Claims, settlements and losses."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, worker: str, free: Mapping[str, int], *, count: int, now: int) -> list[Row]:
+        """CLAIM due jobs for a worker, of each handler at most its free slots."""
+        claimed: list[Row] = []
+        for handler, slots in free.items():
+            wanted = {"handler": handler, "now": now, "count": min(slots, count - len(claimed))}
+            for (job,) in self._database.execute("ready_jobs", wanted).fetchall():
+                self._database.execute("claim_job", {"job": job, "worker": worker, "now": now})
+                claimed.append(self._claimed(job))
+        return claimed
+
+    def _claimed(self, job: int) -> Row:
+        row = as_row(self._database.execute("claimed_job", {"job": job}).fetchone())
+        finished = {}
+        if row["waits_for"] is not None:
+            for handler, result in self._database.execute("results_of_event", {"event": row["event_seq"]}):
+                finished[handler] = orjson.loads(result) if result else None
+        row["results"] = finished
+        return row
+
+    def next_due(self, handlers: Sequence[str]) -> int | None:
+        """When the next job of these handlers is due."""
+        names = orjson.dumps(list(handlers)).decode()
+        due: int | None = self._database.execute("next_due", {"handlers": names}).fetchone()["due"]
+        return due
+
+    def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
+        """FINISH, RETRY, FAIL or CANCEL; False where the claim is somebody else's by now."""
+        return [self._settle(settlement, worker=worker) for settlement in settlements]
+
+    def _settle(self, settlement: Settlement, *, worker: str) -> bool:
+        move = Move(settlement.move)
+        state = TRANSITIONS[JobState.RUNNING, move]
+        parameters = {**settlement._asdict(), "state": state.value}
+        row = self._database.execute("settle_job", parameters).fetchone()
+        if row is None:
+            return False
+        self._note_attempt(settlement.job, worker, _OUTCOMES[move], settlement.ended_at, settlement.error)
+        chain = {"event": row["event"], "replay": row["replay"], "now": settlement.ended_at}
+        if move is Move.FINISH:
+            self._database.execute("unblock_jobs", {**chain, "handler": row["handler"]})
+        elif state is not JobState.READY:
+            self._abandon(row["handler"], f"{row['handler']} is {state.value}", chain)
+        return True
+
+    def _abandon(self, handler: str, reason: str, chain: dict[str, Any]) -> None:
+        """ABANDON what waits for a job that will not be done, and what waits for that in turn."""
+        parameters = {**chain, "handler": handler, "reason": reason}
+        for (dependent,) in self._database.execute("abandon_jobs", parameters).fetchall():
+            self._abandon(dependent, f"{dependent} is {JobState.CANCELLED.value}: {reason}", chain)
+
+    def _note_attempt(self, job: int, worker: str, outcome: str, ended_at: int, error: str | None) -> None:
+        parameters = {"job": job, "worker": worker, "outcome": outcome, "ended_at": ended_at, "error": error}
+        self._database.execute("insert_attempt", parameters)
+
+    def release(self, worker: str, *, now: int, reason: str) -> int:
+        """LOSE every job that a worker holds; return how many."""
+        held = self._database.execute("jobs_of_worker", {"worker": worker}).fetchall()
+        for (job,) in held:
+            self._note_attempt(job, worker, "lost", now, reason)
+            self._database.execute("lose_job", {"job": job})
+        return len(held)
+
+    def holders(self) -> list[str]:
+        """The workers that hold jobs."""
+        return [worker for (worker,) in self._database.execute("running_workers")]
+
+
+def as_row(row: Any) -> Row:
+    """Turn a database row into what travels; JSON columns are parsed."""
+    values = dict(row)
+    for name in _AS_JSON:
+        if values.get(name):
+            values[name] = orjson.loads(values[name])
+    return values
