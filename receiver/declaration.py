@@ -173,7 +173,8 @@ def _refuse_swapped(positional: list[Parameter], at: str) -> None:
 def _role(parameter: Parameter) -> str | None:
     annotation = parameter.annotation
     named = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return _CLASSES.get(named.rpartition(".")[2]) or _NAMES.get(parameter.name)
+    written = named.strip("\"'").partition(" | ")[0].rpartition(".")[2]
+    return _CLASSES.get(written) or _NAMES.get(parameter.name)
 
 
 def _filled(positional: list[Parameter]) -> int:

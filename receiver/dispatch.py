@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from receiver.errors import Hopeless, Unfinished
 from receiver.event import Event
+from receiver.mistakes import code_of
 from receiver.outcome import Cancel, Done, Fail, Outcome, Retry
 from receiver.router import Handler
 from receiver.units import in_words
@@ -26,6 +27,7 @@ RESULT_LIMIT = 64 * 1024
 """Bytes of JSON that are kept of what a handler returns."""
 
 _GRACE_SECONDS = 5.0
+_LONGEST_ASKED_SECONDS = 86400.0
 _TEXT_LIMIT = 4096
 _FRAMES = 5
 
@@ -84,8 +86,9 @@ async def run(
         return _judged(_ending_of(task), handler, log)
     is_queued = job is not None and job.cancel()
     await _stop(task, grace_seconds)
-    if task.done() and not task.cancelled() and not _was_cut(task.result()):
-        return _judged(task.result(), handler, log)
+    late = _late_ending(task, job)
+    if late is not None:
+        return _judged(late, handler, log)
     why = "no thread was free" if is_queued else "did not finish"
     is_abandoned = not task.done() or (job is not None and not job.done())
     return Ran(Retry(reason=f"{why} within {in_words(timeout_seconds)}"), is_abandoned, "TimeoutError")
@@ -130,9 +133,14 @@ def _ending_of(task: asyncio.Task[_Ending]) -> _Ending:
     return _Raised(asyncio.CancelledError()) if task.cancelled() else task.result()
 
 
-def _was_cut(ending: _Ending) -> bool:
-    """Say whether the handler ended by being out of time, and not by deciding something after all."""
-    return isinstance(ending, _Raised) and not isinstance(ending.error, _DECIDED)
+def _late_ending(task: asyncio.Task[_Ending], job: Future[_Ending] | None) -> _Ending | None:
+    """What the handler decided although its time was over; None when it was cut off, or goes on."""
+    ending: _Ending | None = None
+    if task.done() and not task.cancelled():
+        ending = task.result()
+    elif job is not None and job.done() and not job.cancelled():
+        ending = job.result()
+    return None if isinstance(ending, _Raised) and not isinstance(ending.error, _DECIDED) else ending
 
 
 def _judged(ending: _Ending, handler: Handler, log: Any) -> Ran:
@@ -149,7 +157,8 @@ def _judged(ending: _Ending, handler: Handler, log: Any) -> Ran:
         return Ran(Fail(_text(error)), error_class=name)
     if isinstance(error, Unfinished):
         seconds = error.retry_after_seconds
-        return Ran(Retry(None if seconds is None else max(0.0, seconds), _text(error)), error_class=name)
+        after = None if seconds is None else min(max(0.0, seconds), _LONGEST_ASKED_SECONDS)
+        return Ran(Retry(after, _text(error)), error_class=name)
     return Ran(Retry(reason=_report(error, handler, log)), error_class=name)
 
 
@@ -167,10 +176,11 @@ def _report(error: BaseException, handler: Handler, log: Any) -> str:
 
 
 def _own_frames(error: BaseException, handler: Handler) -> list[traceback.FrameSummary]:
-    """The frames in the handler's own file, outermost first; without any, the innermost of all."""
+    """The frames in the handler's own file, outermost first; without any, the innermost that is not ours."""
     frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
-    file = inspect.unwrap(handler.function).__code__.co_filename
-    return [frame for frame in frames if frame.filename == file] or frames[-1:]
+    file = code_of(handler.function).co_filename
+    own = [frame for frame in frames if frame.filename == file]
+    return own or [frame for frame in frames if frame.filename != __file__][-1:]
 
 
 def _text(thing: object) -> str:
@@ -191,7 +201,7 @@ def _tidied(outcome: Retry | Fail | Cancel) -> Outcome:
 def _judge_value(value: Any) -> Outcome:
     if value is None:
         return Done()
-    if inspect.isclass(value) and issubclass(value, (Retry, Fail, Cancel)):
+    if inspect.isclass(value) and value in (Retry, Fail, Cancel):
         value = value()  # `return Cancel`, as `raise Cancel` works, too
     if isinstance(value, (Retry, Fail, Cancel)):
         return _tidied(value)

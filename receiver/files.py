@@ -18,7 +18,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
 
 from receiver.errors import Hopeless, Unfinished
 from receiver.names import folded, suffixed
@@ -40,12 +39,12 @@ class OutputDirectory:
 
     def __init__(self, path: str | Path, *, folder: Path | None = None) -> None:
         given = Path(path)
-        self.path = given if folder is None else folder / given
+        self.path = given if folder is None else folder.absolute() / given
         if not self.path.is_absolute():
             raise Hopeless("a relative output directory needs a folder that it is relative to")
         if ".." in given.parts or "\0" in str(given):
             raise Hopeless('an output directory may not contain ".."; write an absolute path instead')
-        start = self.path if given.is_absolute() or folder is None else folder
+        start = self.path if given.is_absolute() or folder is None else folder.absolute()
         start.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(start, _FOLDER & ~os.O_NOFOLLOW)
         for part in self.path.relative_to(start).parts:
@@ -98,22 +97,20 @@ class OutputDirectory:
 class Partial:
     """A file that is being written and can't be seen yet. End it with `commit` or `discard`.
 
-    The methods may be called from different threads; they wait for one another.
+    Only one thread at a time may use it.
     """
 
     def __init__(self, directory: OutputDirectory, event_id: str) -> None:
         self._directory = directory
         self._event_id = event_id
-        self._lock = Lock()
         self._name, self._descriptor = _new_partial(directory.partials)
         self._is_open = True
 
     def write(self, data: bytes) -> None:
         """Append bytes. Raise OSError, for example when the disk is full."""
-        with self._lock:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
 
     def commit(self, name: str) -> Path:
         """Make the file durable and let it appear, under `name` if that is free or the event's own.
@@ -121,22 +118,18 @@ class Partial:
         Otherwise it gets a suffix from the event's id. A file that the same event wrote there before
         is replaced. Return the path. Raise Hopeless when even the suffixed names are taken, OSError.
         """
-        with self._lock:
-            os.fsync(self._descriptor)
-            with self._directory.locked():
-                placed = next(
-                    (candidate for candidate in self._candidates(name) if self._place(candidate)), None
-                )
-            if placed is None:
-                raise Hopeless("every name that this file could have belongs to somebody else")
-            self._end()
-            os.fsync(self._directory.descriptor)
+        os.fsync(self._descriptor)
+        with self._directory.locked():
+            placed = next((candidate for candidate in self._candidates(name) if self._place(candidate)), None)
+        if placed is None:
+            raise Hopeless("every name that this file could have belongs to somebody else")
+        self._end()
+        os.fsync(self._directory.descriptor)
         return self._directory.path / placed
 
     def discard(self) -> None:
         """Throw the file away; does nothing after `commit`."""
-        with self._lock:
-            self._end()
+        self._end()
 
     def _candidates(self, name: str) -> Iterator[str]:
         yield name

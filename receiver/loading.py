@@ -52,8 +52,9 @@ def load(
         sys.path.append(str(folder))
     found: list[importing.Found] = []
     try:
-        # One by one, so that a mistake in the second finds the first in the list.
-        found.extend(importing.find(spec, base=base) for spec in dict.fromkeys(specs))
+        for spec in dict.fromkeys(specs):
+            each = importing.find(spec, base=base)
+            found.append(each)
         return _fitted(found, tables, sources, folder)
     except HandlerError:
         for each in found:

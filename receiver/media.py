@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 
 HEAD_BYTES = 1024
@@ -9,6 +10,7 @@ HEAD_BYTES = 1024
 
 _TS_PACKET = 188
 _TS_SYNC = 0x47
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +116,11 @@ def _is_transport_stream(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    if b"\0" in head:
+    if head.translate(None, _CONTROLS) != head:
         return False
     try:
-        head[: -3 or None].decode("utf-8")
-    except UnicodeDecodeError as error:
-        # The cut may have split the last character.
-        return error.start >= len(head) - 6
+        # Incremental, because the cut may have split the last character.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
     return True

@@ -17,14 +17,16 @@ def file_label(filename: str, module: str = "") -> str:
 
 
 def place(function: Any) -> str:
-    """Say where a function was written, for example "hooks.py:12, function publish".
-
-    A function below other decorators is the one meant, when they use functools.wraps.
-    """
-    function = inspect.unwrap(function)
-    code: CodeType = function.__code__
+    """Say where a function was written, for example "hooks.py:12, function publish"."""
+    code = code_of(function)
     file = file_label(code.co_filename, function.__module__ or "")
     return f"{file}:{code.co_firstlineno}, function {function.__name__}"
+
+
+def code_of(function: Any) -> CodeType:
+    """Find the code that its author wrote, below decorators that use functools.wraps."""
+    code: CodeType = getattr(inspect.unwrap(function), "__code__", function.__code__)
+    return code
 
 
 def place_of_frame(frame: FrameType, *, line: int | None = None) -> str:

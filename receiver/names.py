@@ -44,8 +44,15 @@ def safe_name(template: str, fields: Mapping[str, str | None], *, extension: str
     if excess > 0 and safe.get("title"):
         left = max(len(safe["title"].encode()) - excess, 0)
         safe["title"] = clean(_cut(safe["title"], left))
-    stem = clean(_cut(_fill(pieces, safe), room)) or _cut(safe.get("event", ""), room) or "video"
-    return f"{_unreserved(stem)}.{extension}"
+    stem = _fill(pieces, safe)
+    return whole_name(stem if clean(stem) else safe.get("event", ""), extension=extension)
+
+
+def whole_name(stem: str, *, extension: str) -> str:
+    """Clean a stem, cut it to what fits, and add `.extension`; an empty one becomes "video"."""
+    room = LONGEST_NAME_BYTES - len(extension.encode()) - 1
+    cut = clean(_cut(clean(stem), room)) or "video"
+    return f"_{cut}.{extension}" if _RESERVED.fullmatch(cut) else f"{cut}.{extension}"
 
 
 def parse_template(template: str) -> Sequence[Piece]:
@@ -112,10 +119,6 @@ def _fill(pieces: Sequence[Piece], fields: Mapping[str, str]) -> str:
 def _cut(text: str, longest_bytes: int) -> str:
     """Cut text to so many UTF-8 bytes, between two characters."""
     return text.encode()[:longest_bytes].decode(errors="ignore")
-
-
-def _unreserved(stem: str) -> str:
-    return f"_{stem}" if _RESERVED.fullmatch(stem) else stem
 
 
 def _without_extension(template: str) -> str:

@@ -6,7 +6,6 @@ of what remains without the long strings to orjson. It judges no meaning and doe
 
 from __future__ import annotations
 
-import codecs
 import re
 import zlib
 from dataclasses import dataclass, field
@@ -15,26 +14,19 @@ from typing import Any
 import orjson
 
 from receiver.errors import BadBody, TooLarge
+from receiver.literals import LONGEST_UNIT, check_number, check_text, whole_characters, whole_units
 from receiver.model import INLINE_BODY_LIMIT, LongString, Payload
 
 MAX_DEPTH = 64
-MAX_NUMBER_LENGTH = 128
 REST_LIMIT = 4 * 1024 * 1024
 
+_STEP = 256 * 1024  # of a long string; what is made of it fits into the processor's cache
 _SPACE = b" \t\n\r"
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
 _NUMBER = re.compile(rb"[-+.0-9eE]{18,}")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _OPENED_BY = {ord("}"): ord("{"), ord("]"): ord("[")}
-_CONTROL = re.compile(rb"[\x00-\x1f]")
-# Whole units only, so that a piece of a string never ends inside an escape or a surrogate pair.
-_UNITS = re.compile(
-    rb'(?:[^"\\]++|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}'
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4})*+",
-    re.DOTALL,
-)
-_LONGEST_UNIT = 12
 # No sender can write this string, since NUL is refused everywhere else.
 _PLACEHOLDER = rb'"\u0000"'
 
@@ -101,7 +93,7 @@ class Scanner:
         self._judge()
         payload = self._parse()
         paths: list[tuple[str | int, ...]] = []
-        if self._restore(payload, (), paths) != self._keys:
+        if self._restore(payload, paths) != self._keys:
             raise BadBody("an object has the same key twice")
         found = list(zip(paths, self._longs, strict=True))
         return Scanned(
@@ -136,26 +128,24 @@ class Scanner:
 
     def _inside(self, data: bytes, position: int, start: int) -> int:
         """Check and sum up the next piece of a long string; return the position after it."""
-        stop = data.find(b'"', position)
-        stop = len(data) if stop < 0 else stop
-        is_escaped = data.find(b"\\", position, stop) >= 0
-        if is_escaped:
-            units = _UNITS.match(data, position)
-            stop = units.end() if units else position
+        end = min(position + _STEP, len(data))
+        stop, is_escaped = whole_units(data, position, end)
         is_closed = data[stop : stop + 1] == b'"'
-        if not is_closed and len(data) - stop >= _LONGEST_UNIT:
+        if not is_closed and end - stop >= LONGEST_UNIT:
             raise BadBody(f"an invalid escape in a string, at byte {start + stop}")
         piece = data[position:stop]
         if not piece.isascii():
-            piece = piece[: _whole_characters(piece, start + position, is_closed=is_closed)]
+            piece = piece[: whole_characters(piece, start + position, is_closed=is_closed)]
         long = self._longs[-1]
-        _check_text(piece, start + position, is_escaped=is_escaped)
+        check_text(piece, start + position, is_escaped=is_escaped)
         long.crc = zlib.crc32(piece, long.crc)
         long.length += len(piece)
         long.escaped |= is_escaped
         if not is_closed:
-            self._tail = data[position + len(piece) :]
-            return len(data)
+            position += len(piece)
+            if len(data) - position < LONGEST_UNIT:
+                self._tail, position = data[position:], len(data)
+            return position
         self._is_inside = False
         self._rest += _PLACEHOLDER
         self._judged = len(self._rest)
@@ -196,15 +186,19 @@ class Scanner:
         bare = _STRING.sub(b'""', part)
         self._keys += bare.count(b":")
         self._last = (bytes([self._last]) + bare).rstrip(_SPACE)[-1]
-        for bracket in bare.translate(None, _NOT_BRACKETS):
-            if bracket in b"{[":
-                self._depth.append(bracket)
-                if len(self._depth) > MAX_DEPTH:
-                    raise BadBody(f"objects and lists are nested more than {MAX_DEPTH} deep")
-            elif not self._depth or self._depth.pop() != _OPENED_BY[bracket]:
-                raise BadBody("a bracket is closed that is not open")
+        self._nest(bare.translate(None, _NOT_BRACKETS))
         for match in _NUMBER.finditer(bare):
-            _check_number(match[0])
+            check_number(match[0])
+
+    def _nest(self, brackets: bytes) -> None:
+        depth = self._depth
+        for bracket in brackets:
+            if bracket in b"{[":
+                depth.append(bracket)
+                if len(depth) > MAX_DEPTH:
+                    raise BadBody(f"objects and lists are nested more than {MAX_DEPTH} deep")
+            elif not depth or depth.pop() != _OPENED_BY[bracket]:
+                raise BadBody("a bracket is closed that is not open")
 
     def _parse(self) -> Payload:
         try:
@@ -225,54 +219,21 @@ class Scanner:
         )
         return f"{reason}, at byte {index + left_out}"
 
-    def _restore(self, node: Any, path: tuple[str | int, ...], paths: list[tuple[str | int, ...]]) -> int:
-        """Count the keys below a node and put the marks of the long strings in place of their placeholders.
+    def _restore(self, node: Any, paths: list[tuple[str | int, ...]]) -> int:
+        """Count the keys in `node` and put the marks of the long strings in place of their placeholders.
 
-        `paths` gets where they are.
+        `paths` gets where they are, in the order of the body.
         """
-        is_object = isinstance(node, dict)
+        is_object = type(node) is dict
         keys = len(node) if is_object else 0
         for name, value in node.items() if is_object else enumerate(node):
-            kind = type(value)
-            if kind is dict or kind is list:
-                keys += self._restore(value, (*path, name), paths)
-            elif kind is str and value == "\0":
-                # A key that stands twice makes fewer placeholders than strings; that is told by the caller.
-                node[name] = {"$long_string": {"bytes": self._longs[len(paths)].length}}
-                paths.append((*path, name))
+            if type(value) is str:
+                # A key that stands twice makes fewer placeholders than strings; the caller tells.
+                if value == "\0":
+                    node[name] = {"$long_string": {"bytes": self._longs[len(paths)].length}}
+                    paths.append((name,))
+            elif value and (type(value) is dict or type(value) is list):
+                before = len(paths)
+                keys += self._restore(value, paths)
+                paths[before:] = [(name, *path) for path in paths[before:]]
         return keys
-
-
-def _whole_characters(piece: bytes, offset: int, *, is_closed: bool) -> int:
-    """Return how many bytes of a piece are whole UTF-8 characters; all of them when nothing follows."""
-    try:
-        return codecs.utf_8_decode(piece, "strict", is_closed)[1]
-    except UnicodeDecodeError as error:
-        raise BadBody(f"not valid JSON: invalid UTF-8, at byte {offset + error.start}") from error
-
-
-def _check_text(piece: bytes, offset: int, *, is_escaped: bool) -> None:
-    """Check the inside of a string that is cut between characters."""
-    if not is_escaped and piece.isascii():
-        # orjson writes a string ten times as fast as anything else here would look for control
-        # characters, and the result is longer when there was one.
-        if len(orjson.dumps(piece.decode("ascii"))) == len(piece) + 2:
-            return
-    if control := _CONTROL.search(piece):
-        raise BadBody(f"a control character in a string, at byte {offset + control.start()}")
-    try:
-        text = orjson.loads(b'"%b"' % piece)
-    except orjson.JSONDecodeError as error:
-        index = len(piece.decode()[: max(error.pos - 1, 0)].encode())
-        raise BadBody(f"not valid JSON: {error.msg}, at byte {offset + index}") from error
-    if "\0" in text:
-        raise BadBody("a string holds a NUL character")
-
-
-def _check_number(literal: bytes) -> None:
-    """Check the size of a number that is over 17 characters long; its grammar is orjson's affair."""
-    if len(literal) > MAX_NUMBER_LENGTH:
-        raise BadBody(f"a number has more than {MAX_NUMBER_LENGTH} characters")
-    digits = literal.removeprefix(b"-")
-    if digits.isdigit() and not -(2**63) <= int(literal) < 2**64:
-        raise BadBody("an integer does not fit into 64 bits")

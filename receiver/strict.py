@@ -33,21 +33,30 @@ def _scan(body: bytes) -> Payload:
     return scanner.finish().payload
 
 
-def _is_surely_fine(body: bytes, payload: Payload) -> bool:
-    if rb"\u0000" in body or body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+def _is_surely_fine(body: bytes, payload: dict[str, Any]) -> bool:
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
         return False
     if _TOO_MANY_DIGITS in body.translate(_DIGITS_AS_ZEROS):
         return False
-    # Without a space before any colon, every key shows as `":`; text may only add to their number.
-    if b" :" in body or b"\t:" in body or b"\n:" in body or b"\r:" in body:
-        return False
-    return body.count(b'":') == _count_keys(payload)
+    quotes = body.count(b'"')
+    if b"\\" in body:
+        if rb"\u0000" in body or rb"\\" in body:
+            return False
+        quotes -= body.count(b'\\"')
+    # Of two equal keys only one is left in the payload.
+    return quotes == 2 * _count_strings(payload)
 
 
-def _count_keys(node: dict[str, Any] | list[Any]) -> int:
-    keys, values = (len(node), node.values()) if type(node) is dict else (0, node)
-    for value in values:
+def _count_strings(node: Any) -> int:
+    """Count the keys and the strings in an object or a list."""
+    count = 0
+    if type(node) is dict:
+        count = len(node)
+        node = node.values()
+    for value in node:
         kind = type(value)
-        if kind is dict or kind is list:
-            keys += _count_keys(value)
-    return keys
+        if kind is str:
+            count += 1
+        elif kind is dict or kind is list:
+            count += _count_strings(value)
+    return count

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from receiver.model import Payload, Video
 from receiver.settings import Settings
-from receiver.sources.base import Source
-from receiver.sources.opennote import Opennote
+from receiver.sources import opennote
+from receiver.sources.base import Source, VideoPlace
+
+_KINDS = {opennote.Opennote.kind: opennote}
 
 
 def configured(settings: Settings, *, redactor_key: bytes = b"") -> dict[str, Source]:
@@ -13,6 +16,16 @@ def configured(settings: Settings, *, redactor_key: bytes = b"") -> dict[str, So
     `redactor_key` keys the fingerprints of credentials; only what keeps headers needs it.
     """
     return {
-        name: Opennote(name, table, redactor_key=redactor_key, max_body=settings.server.max_body)
+        name: opennote.Opennote(name, table, redactor_key=redactor_key, max_body=settings.server.max_body)
         for name, table in settings.sources.items()
     }
+
+
+def video_of(kind: str, payload: Payload) -> Video:
+    """Normalise a stored payload of a source of this kind, configured or not."""
+    return _KINDS[kind].video_of(payload)
+
+
+def place_of(kind: str, payload: Payload, source: Source | None) -> VideoPlace | None:
+    """Say where the video of a stored payload is; a source that is gone gets its kind's defaults."""
+    return source.place(payload) if source is not None else _KINDS[kind].place_of(payload)

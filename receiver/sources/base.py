@@ -106,10 +106,6 @@ class Source(Protocol):
         """
         ...
 
-    def video(self, payload: Payload) -> Video:
-        """Normalise a stored payload."""
-        ...
-
     def place(self, payload: Payload) -> VideoPlace | None:
         """Say where the video of a stored payload is; None when it names none."""
         ...

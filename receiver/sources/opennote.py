@@ -7,18 +7,22 @@ timestamp, so the key is the only secret and the body is believed as soon as the
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import JsonValue
+
 from receiver.errors import BadBody
-from receiver.model import EventType, JsonValue, Payload, Source, Video, VideoFailure
+from receiver.model import EventType, Payload, Source, Video, VideoFailure
 from receiver.settings import OpennoteSettings
 from receiver.sources.base import Admission, Denied, Digests, Headers, InlineVideo, LinkedVideo, News, VideoPlace
 from receiver.sources.verify import Redactor, digest, is_one_of
 
 PLATFORM = b"opennote-api"
+S3_BASE_URL = "https://videofs-opennote-us-east-1.s3.us-east-1.amazonaws.com"
 ORIGIN = b"https://video.api.opennote.com"
 CHECKED = (b"x-webhook-platform", b"x-origin", b"x-organization-id", b"x-api-key")
 INLINE_PATH = ("response", "b64_video")
@@ -26,7 +30,6 @@ INLINE_PATH = ("response", "b64_video")
 _IN_PROGRESS = frozenset({"pending", "queued", "in_progress", "processing", "running", "started"})
 _FAILED = frozenset({"failed", "cancelled", "canceled", "expired", "watch_expired"})
 _LONGEST_ID = 256
-_LONGEST_TITLE = 1000
 # An object with one of these is about practice problems, whatever its status says.
 _FOREIGN_KEYS = ("set_id", "total_problems")
 
@@ -96,7 +99,7 @@ class Opennote:
             video_id = "sha256:" + (digests.sha256 or hashlib.sha256(body or b"").hexdigest())
             warnings.append("no_id")
         what, event_type = _classify(payload, is_foreign=foreign)
-        video = self.video(payload)
+        video = video_of(payload)
         if video.id is None:
             video = video.model_copy(update={"id": video_id})
         return News(
@@ -108,37 +111,54 @@ class Opennote:
             content=_content(video, payload, digests) if what == "completed" else None,
         )
 
-    def video(self, payload: Payload) -> Video:
-        """Normalise a status object; a field of a wrong type counts as not given."""
-        response = payload.get("response")
-        result: Payload = response if isinstance(response, dict) else {}
-        percentage = payload.get("completion_percentage")
-        progress = _number(payload.get("progress") if percentage is None else percentage)
-        return Video(
-            id=_text(payload.get("video_id")),
-            status=_text(payload.get("status")),
-            progress=progress,
-            title=_text(result.get("title")),
-            url=_text(result.get("s3_url")) or None,
-            inline=_has_inline(result),
-            transcript=_text(result.get("transcript")),
-            sources=_sources(result.get("sources")),
-            cost=_number(result.get("cost")),
-            model=_text(result.get("model")),
-            error=_failure(payload, result),
-            completed_at=_time(result.get("timestamp")),
-        )
-
     def place(self, payload: Payload) -> VideoPlace | None:
-        """Inline before link: the inline video is here already, and no network can lose it."""
-        video = self.video(payload)
-        if video.inline:
-            return InlineVideo(path=INLINE_PATH)
-        return LinkedVideo(url=video.url, base=self._s3_base_url) if video.url else None
+        """See `place_of`; links must lie below the configured base."""
+        return place_of(payload, s3_base_url=self._s3_base_url)
 
     def fingerprint(self, headers: Headers) -> list[tuple[str, str]]:
         """Redact headers for keeping."""
         return self._redactor.redact(headers)
+
+
+def callback_headers(organization_id: str, api_key: str, *, video_id: str) -> dict[str, str]:
+    """The headers of a callback, as the provider's guide documents them; for sending samples."""
+    return {
+        "Content-Type": "application/json",
+        "X-Request-Id": video_id,
+        "X-Webhook-Platform": PLATFORM.decode(),
+        "X-Origin": ORIGIN.decode(),
+        "X-Organization-Id": organization_id,
+        "X-API-Key": api_key,
+    }
+
+
+def video_of(payload: Payload) -> Video:
+    """Normalise a status object; a field of a wrong type counts as not given."""
+    response = payload.get("response")
+    result: Payload = response if isinstance(response, dict) else {}
+    percentage = payload.get("completion_percentage")
+    return Video(
+        id=_text(payload.get("video_id")) or None,
+        status=_text(payload.get("status")),
+        progress=_number(payload.get("progress") if percentage is None else percentage),
+        title=_text(result.get("title")),
+        url=_text(result.get("s3_url")) or None,
+        inline=_has_inline(result),
+        transcript=_text(result.get("transcript")),
+        sources=_sources(result.get("sources")),
+        cost=_number(result.get("cost")),
+        model=_text(result.get("model")),
+        error=_failure(payload, result),
+        completed_at=_time(result.get("timestamp")),
+    )
+
+
+def place_of(payload: Payload, *, s3_base_url: str = S3_BASE_URL) -> VideoPlace | None:
+    """Inline before link: the inline video is here already, and no network can lose it."""
+    video = video_of(payload)
+    if video.inline:
+        return InlineVideo(path=INLINE_PATH)
+    return LinkedVideo(url=video.url, base=s3_base_url) if video.url else None
 
 
 def _classify(payload: Payload, *, is_foreign: bool) -> tuple[str, EventType]:
@@ -195,9 +215,10 @@ def _number(value: JsonValue) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _sources(value: JsonValue) -> tuple[Source, ...]:

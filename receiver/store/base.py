@@ -86,8 +86,11 @@ class Jobs(Protocol):
         """End attempts; False where the claim is no longer this worker's."""
         ...
 
-    async def renew(self, worker: str) -> None:
-        """Say that a worker lives: its leases run anew from now."""
+    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
+        """Say that a worker lives and which jobs it has: their leases run anew from now.
+
+        A job that it holds but does not know of (the answer to a claim was lost) is given back.
+        """
         ...
 
     async def release(self, worker: str) -> int:

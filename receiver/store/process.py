@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
                 raise StoreError(f"the running server is receiver {__version__}, which speaks another protocol; use its version")
             self._is_greeted = True
             key = self._service.redactor_key.hex()
-            return {"version": __version__, "pid": os.getpid(), "redactor_key": key}
+            return {"version": __version__, "run": self._service.run, "redactor_key": key}
         action = _VERBS.get(verb)
         if action is None or not self._is_greeted:
             raise StoreError(f"unknown verb {verb!r}")
@@ -92,7 +92,7 @@ _VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "reject": lambda service, rows: service.reject([Rejection(*row) for row in rows]),
     "claim": lambda service, a: service.claim(a[0], a[1], count=a[2], wait_ms=a[3]),
     "settle": lambda service, a: service.settle([Settlement(*row) for row in a[1]], worker=a[0]),
-    "renew": lambda service, a: service.renew(a),
+    "renew": lambda service, a: service.renew(a[0], a[1]),
     "release": lambda service, a: service.release(a),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "event": lambda service, a: service.event(a),

@@ -70,8 +70,10 @@ class Remote:
 
     redactor_key: bytes
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, *, run: str | None = None) -> None:
+        """`run` is the `serve` whose store is meant; without it, whichever store serves the database."""
         self._path = wire.socket_path(database)
+        self._run = run
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
         self._batch: list[tuple[Arrival, asyncio.Future[Receipt]]] = []
@@ -92,6 +94,9 @@ class Remote:
         except OSError as error:
             raise StoreDown("no store is running") from error
         greeting = await self._answer(link.request("hello", wire.PROTOCOL))
+        if self._run not in (None, greeting["run"]):
+            link.close()
+            raise StoreDown("the store of another server still has the database")
         self.redactor_key = bytes.fromhex(greeting["redactor_key"])
         return link
 
@@ -161,9 +166,9 @@ class Remote:
         settled: list[bool] = await self._ask("settle", [worker, [tuple(settlement) for settlement in settlements]])
         return settled
 
-    async def renew(self, worker: str) -> None:
+    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
         """See `base.Jobs`."""
-        await self._ask("renew", worker)
+        await self._ask("renew", [worker, list(jobs)])
 
     async def release(self, worker: str) -> int:
         """See `base.Jobs`."""

@@ -75,7 +75,9 @@ class Service:
         self._queue: list[Write] = []
         self._is_scheduled = False
         self._bell = Bell()
+        self._unknown: dict[str, set[int]] = {}
         self._on_fatal = on_fatal
+        self.run = run
         self.redactor_key = self._database.redactor_key
         if run is not None:
             self._take_over(run)
@@ -163,13 +165,21 @@ class Service:
         self._bell.ring()
         return settled
 
-    async def renew(self, worker: str) -> None:
+    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
         """See `base.Jobs`."""
         self._leases.renew(worker)
+        unknown = set(self._jobs.held_by(worker)) - set(jobs)
+        # Twice in a row: a claim may be on its way to the worker while it says what it has.
+        lost = unknown & self._unknown.get(worker, set())
+        self._unknown[worker] = unknown - lost
+        if lost:
+            await self._write(partial(self._jobs.lose, sorted(lost), worker=worker, now=self._wall(), reason="the claim never arrived"))
+            self._bell.ring()
 
     async def release(self, worker: str, *, reason: str = "the worker is gone") -> int:
         """See `base.Jobs`."""
         self._leases.forget(worker)
+        self._unknown.pop(worker, None)
         released = await self._write(lambda: self._jobs.release(worker, now=self._wall(), reason=reason))
         self._bell.ring()
         return released

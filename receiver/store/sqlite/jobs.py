@@ -75,13 +75,21 @@ class Jobs:
         parameters = {"job": job, "worker": worker, "outcome": outcome, "ended_at": ended_at, "error": error}
         self._database.execute("insert_attempt", parameters)
 
+    def held_by(self, worker: str) -> list[int]:
+        """The jobs that a worker holds."""
+        return [job for (job,) in self._database.execute("jobs_of_worker", {"worker": worker})]
+
     def release(self, worker: str, *, now: int, reason: str) -> int:
         """LOSE every job that a worker holds; return how many."""
-        held = self._database.execute("jobs_of_worker", {"worker": worker}).fetchall()
-        for (job,) in held:
+        held = self.held_by(worker)
+        self.lose(held, worker=worker, now=now, reason=reason)
+        return len(held)
+
+    def lose(self, jobs: Sequence[int], *, worker: str, now: int, reason: str) -> None:
+        """LOSE some jobs of a worker."""
+        for job in jobs:
             self._note_attempt(job, worker, "lost", now, reason)
             self._database.execute("lose_job", {"job": job})
-        return len(held)
 
     def holders(self) -> list[str]:
         """The workers that hold jobs."""

@@ -19,7 +19,7 @@ WHERE seq = :job AND state = 'ready';
 -- name: claimed_job
 -- What a worker needs to run a job it has just claimed.
 SELECT j.seq AS job, j.claim, j.handler, j.attempts, j.replay, j.waits_for,
-       e.seq AS event_seq, e.id, e.source, e.kind, e.type, e.identity, e.what, e.received_at, e.warnings,
+       e.seq AS event_seq, e.id, e.source, e.kind, e.type, e.identity, e.what, e.video_id, e.received_at, e.warnings,
        d.body, d.body_sha256, d.payload, d.strings
 FROM jobs AS j
 JOIN events AS e ON e.seq = j.event

@@ -1,0 +1,1 @@
+"""The handlers that come with the receiver; each module exports its `router`."""

@@ -1,0 +1,286 @@
+"""`serve`, put together: the store, the workers, the endpoint; started, watched and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from receiver import __version__, logs, sources
+from receiver.answers import ONLY_GET, UNKNOWN_PATH, Answer, Receive, Scope, Send
+from receiver.bodies import Bodies
+from receiver.errors import CommandFailed, StoreDown, StoreError, Unavailable, UsageError
+from receiver.ingress import PREFIX, Ingress
+from receiver.peers import BadCredentials
+from receiver.rejections import Rejections
+from receiver.router import HandlerCard
+from receiver.server import Server, bind, create
+from receiver.settings import Settings
+from receiver.store.remote import Remote
+from receiver.store.service import wall_ms
+from receiver.supervisor import Child, output_of
+
+_STORE_START_SECONDS = 30.0
+_POLL_SECONDS = 0.01
+_UPLOAD_STOP_SECONDS = 5
+_WORKER_STOP_SECONDS = 13.0
+_STORE_STOP_SECONDS = 5.0
+_READY_CACHE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the command line says beside the configuration."""
+
+    host: str
+    port: int
+    specs: tuple[str, ...]
+    """SPECs of the command line, instead of those of the configuration; empty = the latter."""
+    workers: int
+
+
+async def serve(config: Settings, options: ServeOptions, *, on_started: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT. Call `on_started` with the base URL when callbacks are welcome.
+
+    Raise UsageError for a port in use, handlers that can't be loaded, or a store that refuses;
+    its text is empty when a child has said already what is wrong.
+    """
+    listener = _listener(options)
+    family = _Family(config, options)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        started = asyncio.create_task(family.start())
+        if not await _unless(stop, started):
+            return
+        server = create(family.application(), stop_seconds=_UPLOAD_STOP_SECONDS)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await _until(lambda: server.started)
+        await family.start_workers()
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        family.log.info("server.started", url=url, sources=sorted(config.sources), version=__version__)
+        on_started(url)
+        await stop.wait()
+        family.log.info("server.stopping")
+        await family.stop_workers_and(server, serving)
+    finally:
+        listener.close()
+        await family.stop()
+    family.log.info("server.stopped")
+
+
+def _listener(options: ServeOptions) -> Any:
+    try:
+        return bind(options.host, options.port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"can't listen on {options.host} port {options.port}: {reason}; choose another one with --port"
+        ) from error
+
+
+async def _unless(stop: asyncio.Event, task: asyncio.Task[None]) -> bool:
+    """Wait for a task; give it up, and say False, when `stop` comes first."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        await task
+        return True
+    task.cancel()
+    await asyncio.wait([task])
+    return False
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+class _Family:
+    """The processes of one `serve`, and what it needs of them."""
+
+    def __init__(self, config: Settings, options: ServeOptions) -> None:
+        self.log = logs.get()
+        self._config = config
+        self._options = options
+        self._run = secrets.token_hex(4)
+        self._started_at = time.time()
+        self._store = Remote(config.database, run=self._run)
+        self._bodies = Bodies(config.bodies_folder)
+        self._cards: list[HandlerCard] = []
+        self._store_child = Child("store", self._store_command, log=self.log)
+        self._workers = [self._worker(number) for number in range(1, options.workers + 1)]
+        self._rejections = Rejections(self._store, wall=wall_ms, log=self.log)
+        self._sweeping: asyncio.Task[None] | None = None
+
+    # Commands of the children.
+
+    def _config_arguments(self) -> list[str]:
+        return ["--config", str(self._config.file.absolute())] if self._config.file else []
+
+    def _spec_arguments(self) -> list[str]:
+        return [argument for spec in self._options.specs for argument in ("--handlers", spec)]
+
+    def _store_command(self, _: int) -> list[str]:
+        log = self._config.log
+        lease = self._config.worker.lease.total_seconds()
+        options = {"--database": self._config.database, "--run": self._run, "--lease-seconds": lease}
+        options |= {"--log-format": log.format, "--log-level": log.level}
+        flat = [str(part) for option in options.items() for part in option]
+        return ["-m", "receiver.store.process", *flat]
+
+    def _worker(self, number: int) -> Child:
+        def command(generation: int) -> list[str]:
+            name = ["--name", self._worker_name(number, generation)]
+            return ["-m", "receiver.worker", *self._config_arguments(), *name, *self._spec_arguments()]
+
+        async def bury(generation: int) -> None:
+            try:
+                await self._store.release(self._worker_name(number, generation))
+            except (Unavailable, StoreError):
+                return  # the lease runs out
+
+        return Child(f"worker {number}", command, log=self.log, on_death=bury)
+
+    def _worker_name(self, number: int, generation: int) -> str:
+        return f"{self._run}/{number}.{generation}"
+
+    # Starting.
+
+    async def start(self) -> None:
+        """Start the store and learn which handlers there are, side by side."""
+        await self._store_child.start()
+        listing = asyncio.create_task(self._list_handlers())
+        connecting = asyncio.create_task(self._connect())
+        try:
+            await asyncio.gather(connecting, listing)
+        finally:
+            listing.cancel()
+            connecting.cancel()
+
+    async def _list_handlers(self) -> None:
+        arguments = ["-m", "receiver", *self._config_arguments(), "handlers", "--json", *self._spec_arguments()]
+        lines = (await output_of(arguments)).splitlines()
+        self._cards = [HandlerCard.from_json(orjson.loads(line)["card"]) for line in lines]
+        self.log.info("handlers.loaded", handlers=[card.name for card in self._cards])
+
+    async def _connect(self) -> None:
+        deadline = asyncio.get_running_loop().time() + _STORE_START_SECONDS
+        while True:
+            try:
+                await self._store.connect()
+                return
+            except StoreDown as error:
+                if self._store_child.refused.done():
+                    raise UsageError("") from error  # the child has said why
+                if asyncio.get_running_loop().time() > deadline:
+                    raise CommandFailed("the store did not start") from error
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def application(self) -> Application:
+        """The ASGI application, once the store and the handlers are known."""
+        ingress = Ingress(
+            sources.configured(self._config, redactor_key=self._store.redactor_key),
+            cards=self._cards,
+            intake=self._store,
+            bodies=self._bodies,
+            rejections=self._rejections,
+            bad_credentials=BadCredentials(clock=time.monotonic),
+            wall=wall_ms,
+            random=os.urandom,
+            log=self.log,
+            trusted_proxies=frozenset(self._config.server.trusted_proxies),
+        )
+        self._sweeping = asyncio.create_task(self._sweep())
+        return Application(ingress, store=self._store, needs_worker=self._options.workers > 0)
+
+    async def start_workers(self) -> None:
+        """Start the worker processes."""
+        for worker in self._workers:
+            await worker.start()
+
+    async def _sweep(self) -> None:
+        """Remove body files that an earlier run left without a row; report rows without a file."""
+        try:
+            report = await self._bodies.sweep(known=self._store.bodies_in_use, before=self._started_at)
+            missing = await asyncio.to_thread(self._bodies.missing, await self._store.all_bodies())
+        except (Unavailable, StoreError, OSError):
+            return  # the next start sweeps again
+        if report.temporary or report.orphans:
+            self.log.info("bodies.swept", temporary=report.temporary, orphans=report.orphans, bytes=report.freed)
+        if missing:
+            self.log.error("bodies.missed", digests=missing[:10], count=len(missing))
+
+    # Ending: first nobody comes in, then nobody works, then nothing is kept open.
+
+    async def stop_workers_and(self, server: Server, serving: asyncio.Task[None]) -> None:
+        """Drain the endpoint and the workers together, then write what waits."""
+        server.stop()
+        stopping = [worker.stop(seconds=_WORKER_STOP_SECONDS) for worker in self._workers]
+        await asyncio.gather(serving, *stopping)
+        await self._rejections.close()
+
+    async def stop(self) -> None:
+        """End whatever child still lives, the store last."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await asyncio.gather(*(worker.stop(seconds=1.0) for worker in self._workers))
+        await self._store.close()
+        await self._store_child.stop(seconds=_STORE_STOP_SECONDS)
+
+
+class Application:
+    """The whole ASGI application: callbacks, and health for whoever watches."""
+
+    def __init__(self, ingress: Ingress, *, store: Remote, needs_worker: bool) -> None:
+        self._ingress = ingress
+        self._store = store
+        self._needs_worker = needs_worker
+        self._ready: tuple[float, Answer] = (float("-inf"), _NOT_READY)
+        self._asking = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path = scope["path"]
+        if path.startswith(PREFIX):
+            await self._ingress(scope, receive, send)
+        elif path not in ("/healthz", "/readyz"):
+            await UNKNOWN_PATH.send(send)
+        elif scope["method"] not in ("GET", "HEAD"):
+            await ONLY_GET.send(send)
+        elif path == "/healthz":
+            await _LIVE.send(send)
+        else:
+            await (await self._readiness()).send(send)
+
+    async def _readiness(self) -> Answer:
+        """Ready means that it can write (it does) and that a worker lives; asked at most once a second."""
+        async with self._asking:
+            if time.monotonic() - self._ready[0] > _READY_CACHE_SECONDS:
+                self._ready = (time.monotonic(), await self._ask())
+            return self._ready[1]
+
+    async def _ask(self) -> Answer:
+        try:
+            status = await self._store.status()
+        except (Unavailable, StoreError) as error:
+            return Answer(503, {"status": "not ready", "error": str(error)})
+        if self._needs_worker and not status["workers"]:
+            return Answer(503, {"status": "not ready", "error": "no worker is alive"})
+        return _READY
+
+
+_LIVE = Answer(200, {"status": "live"})
+_READY = Answer(200, {"status": "ready"})
+_NOT_READY = Answer(503, {"status": "not ready", "error": "starting"})

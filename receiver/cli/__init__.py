@@ -1,0 +1,87 @@
+"""The command line. Each command lives in a module that is imported when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+
+import click
+
+from receiver import __version__
+from receiver.errors import ReceiverError, StoreDamaged, StoreInUse, UsageError
+
+# Where each command is, and its line in the help, so that `--help` imports none of them.
+COMMANDS = {
+    "init": ("setup", "Write a commented receiver.toml with fresh development credentials."),
+    "serve": ("serve", "Receive callbacks, record them, run handlers."),
+    "worker": ("serve", "Run one more worker process beside a running server."),
+    "check": ("check", "Validate configuration, handlers, store, disk and clock."),
+    "handlers": ("setup", "List the handlers and what each would run on."),
+    "events": ("events", "List events, newest first."),
+    "show": ("events", "Show everything about one event, or its original body."),
+    "rejections": ("events", "List the last requests that were not believed."),
+    "send": ("send", "Post a sample callback with the configured credentials."),
+    "sandbox": ("sandbox", "Serve stand-ins for the providers' APIs on this machine."),
+    "demo": ("demo", "See it all: from nothing to videos on disk."),
+}
+
+
+class _Commands(click.Group):
+    """A group that knows its commands by name and imports them late."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"receiver.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", metavar="FILE", help="The configuration.  [default: ./receiver.toml or $RECEIVER_CONFIG]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.version_option(__version__, prog_name="receiver")
+@click.pass_context
+def cli(ctx: click.Context, config: str | None, as_json: bool) -> None:
+    """Receive the callbacks of video-generation APIs, and lose none.
+
+    Acknowledged means committed; each handler runs at least once per event until it is done, dead
+    or cancelled; order is not promised.
+    """
+    ctx.obj = {"config": config, "as_json": as_json}
+
+
+def main() -> None:
+    """Run a command. Exit status: 0 fine, 1 it did not work, 2 wrong usage or configuration."""
+    sys.exit(_status_of_command())
+
+
+def _status_of_command() -> int:
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read us has seen enough; a second error at exit, about the same pipe, helps nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except ReceiverError as error:
+        for line in str(error).splitlines():
+            click.echo(f"receiver: {line}", err=True)
+        return 2 if isinstance(error, (UsageError, StoreInUse, StoreDamaged)) else 1
+    except OSError as error:
+        click.echo(f"receiver: {error.filename or ''}: {error.strerror or error}".replace(": :", ":"), err=True)
+        return 1
+    return status if isinstance(status, int) else 0

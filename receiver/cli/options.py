@@ -1,0 +1,56 @@
+"""Options that every command takes, before or after its name, and the values they turn into."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from receiver.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What was said once for the whole program."""
+
+    config: str | None
+    as_json: bool
+
+    def settings(self) -> Settings:
+        """Read the configuration. Raise SettingsError."""
+        from receiver import settings
+
+        return settings.load(self.config)
+
+
+def common(command: Command) -> Command:
+    """Add `--config` and `--json` to a command, whose first argument then is a `Common`."""
+
+    @click.option("--config", metavar="FILE", help="The configuration.  [default: ./receiver.toml]")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapped(ctx: click.Context, /, config: str | None, as_json: bool, **values: Any) -> Any:
+        before = ctx.obj or {"config": None, "as_json": False}
+        chosen = Common(config or before["config"], as_json or before["as_json"])
+        return command(chosen, **values)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def specs(command: Command) -> Command:
+    """Add `--handlers SPEC`, repeatable."""
+    option = click.option(
+        "--handlers",
+        "specs",
+        multiple=True,
+        metavar="SPEC",
+        help="Load these handlers: a name, a module, module:router, or a file.py. Repeatable.",
+    )
+    return option(command)

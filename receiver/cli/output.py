@@ -1,0 +1,81 @@
+"""How results are printed: JSON lines for programs, tables and plain words for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+import orjson
+
+from receiver.model import utc
+
+
+def json_line(value: Mapping[str, Any]) -> None:
+    """Print one object on one line."""
+    click.echo(orjson.dumps(value, default=str).decode())
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """Print a table that fits the window, or the line `empty`."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = list(rows)
+    if not lines:
+        click.echo(empty, err=True)
+        return
+    console = Console(file=sys.stdout, highlight=False)
+    drawn = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in drawn.columns:
+        column.overflow = "fold"
+    for line in lines:
+        drawn.add_row(*(Text(plain(cell)) for cell in line))
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no window to fit
+    console.print(drawn)
+
+
+def plain(text: str) -> str:
+    """Escape what could drive a terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def iso(unix_milliseconds: int | None) -> str | None:
+    """ISO 8601 in UTC, to the millisecond."""
+    return None if unix_milliseconds is None else utc(unix_milliseconds).isoformat(timespec="milliseconds")
+
+
+def local(unix_milliseconds: int | None) -> str:
+    """The time on this machine's clock."""
+    if unix_milliseconds is None:
+        return "-"
+    return utc(unix_milliseconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age(then: int, *, now: int) -> str:
+    """How long ago, in one unit."""
+    seconds = max(0, (now - then) // 1000)
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def bytes_in_words(count: int) -> str:
+    """A size in its largest fitting binary unit."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{count} B"
+
+
+def now_ms() -> int:
+    """Now, in unix milliseconds."""
+    return int(datetime.now().astimezone().timestamp() * 1000)

@@ -1,0 +1,101 @@
+"""`receiver sandbox`: serve stand-ins for the providers on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import signal
+from collections.abc import Mapping
+from datetime import timedelta
+
+import click
+
+from receiver.sandbox.options import Behaviour, Options
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Delay(click.ParamType[timedelta]):
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        # Not at the top: it brings pydantic along, which `receiver --help` can do without.
+        from receiver.units import duration
+
+        try:
+            return duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8100, show_default=True, help="0: a free one.")
+@click.option("--delay", type=_Delay(), default="2s", show_default=True, help="How long a video takes.")
+@click.option("--organization-id", default="org_sandbox", show_default=True, help="Sent with callbacks.")
+@click.option(
+    "--api-key", "api_keys", multiple=True, help="Accept only this key; repeatable.  [default: any]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def sandbox(
+    host: str, port: int, delay: timedelta, organization_id: str, api_keys: tuple[str, ...], as_json: bool
+) -> None:
+    """Serve stand-ins for the providers' APIs on loopback, until Ctrl-C."""
+    behaviour = Behaviour(delay=delay)
+    run(Options(host, port, organization_id, api_keys, behaviour), as_json=as_json)
+
+
+def run(options: Options, *, as_json: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM: where and how on stdout, what happens on stderr, a line each.
+
+    Raise UsageError when the port can't be had.
+    """
+    asyncio.run(_serve(options, as_json=as_json))
+
+
+async def _serve(options: Options, *, as_json: bool) -> None:
+    # Nor this: it brings a web server.
+    from receiver.sandbox.server import serving
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with serving(options, tell=_tell_json if as_json else _tell) as base_url:
+            _greet(base_url, options, as_json=as_json)
+            await stop.wait()
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _greet(base_url: str, options: Options, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"base_url": base_url, "organization_id": options.organization_id}))
+        return
+    key = options.api_keys[0] if options.api_keys else "any-key"
+    credential = shlex.quote(f"Authorization: Bearer {key}")
+    body = shlex.quote(json.dumps({"script": "Hello.", "upload_to_s3": True}))
+    click.echo(f"sandbox at {base_url} (Ctrl-C ends it)")
+    click.echo(f"  curl: curl -H {credential} -d {body} {base_url}/v1/video/create")
+    click.echo(f"  SDK:  OpennoteClient(api_key={json.dumps(key)}, base_url={json.dumps(base_url)})")
+    click.echo(f"  jobs: {base_url}/_sandbox/jobs")
+
+
+def _tell(name: str, fields: Mapping[str, object]) -> None:
+    told = " ".join(f"{key}={_plain(value)}" for key, value in fields.items() if value is not None)
+    click.echo(f"{name} {told}", err=True)
+
+
+def _tell_json(name: str, fields: Mapping[str, object]) -> None:
+    click.echo(json.dumps({"event": name, **fields}), err=True)
+
+
+def _plain(value: object) -> str:
+    # A title comes from a client: as JSON it can't break the line or colour the terminal.
+    text = str(value)
+    return text if text.isascii() and text.isprintable() and " " not in text else json.dumps(value)

@@ -1,0 +1,59 @@
+"""The text of a new configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a new configuration is filled with."""
+
+    organization_id: str
+    api_key: str
+    admin_token: str
+
+
+_TEXT = """\
+# The configuration of receiver. Every key has a default but the source's identity and keys.
+# Any of them can be given by the environment, too: RECEIVER_SERVER__PORT=9000
+# Relative paths start from the folder of this file.
+
+[server]
+host = "127.0.0.1"          # 0.0.0.0 behind a firewall or a proxy that speaks TLS
+port = 8000
+# public_url = "https://hooks.example.com"
+
+[store]
+url = "sqlite:///data/receiver.db"
+
+[bodies]
+url = "file:///data/bodies" # bodies over 64 KiB, kept as they came
+
+[admin]
+token = "{admin_token}"
+
+[sources.opennote]          # callbacks are welcome at /webhooks/opennote
+kind = "opennote"
+organization_id = "{organization_id}"
+api_keys = ["{api_key}"]
+{s3_base_url}
+
+[handlers]
+load = ["save_video"]       # names, modules, or files such as "my_handlers.py"
+
+[handlers.save_video]
+directory = "videos"
+"""
+
+_REAL_S3 = '# s3_base_url = "http://127.0.0.1:8100/videofs"   # where `receiver sandbox` keeps its videos'
+
+
+def configuration(credentials: Credentials, *, s3_base_url: str | None = None) -> str:
+    """Write a commented configuration with these credentials."""
+    return _TEXT.format(
+        admin_token=credentials.admin_token,
+        organization_id=credentials.organization_id,
+        api_key=credentials.api_key,
+        s3_base_url=f's3_base_url = "{s3_base_url}"' if s3_base_url else _REAL_S3,
+    )

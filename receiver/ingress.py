@@ -1,0 +1,200 @@
+"""The endpoint: judge the headers, take the body, record the news, answer. Nothing else answers senders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from receiver import ids
+from receiver.answers import (
+    NOT_JSON,
+    ONLY_POST,
+    OUT_OF_ORDER,
+    RETRY_SECONDS,
+    TOO_LARGE,
+    UNAUTHORIZED,
+    UNKNOWN_PATH,
+    Answer,
+    Receive,
+    Scope,
+    Send,
+    retry_after,
+)
+from receiver.bodies import Bodies
+from receiver.body import ReceivedBody, read_body
+from receiver.errors import Disconnected, Refused, StoreError, Unavailable
+from receiver.peers import BadCredentials, peer_of
+from receiver.record import Arrival, JobRow
+from receiver.rejections import Rejections
+from receiver.router import HandlerCard, plan
+from receiver.sources.base import Admission, Denied, Digests, Headers, News, Source
+from receiver.store.base import Intake, Receipt
+
+PREFIX = "/webhooks/"
+_SEEN = {"accepted": "accepted", "duplicate": "duplicate", "conflict": "duplicate"}
+_LOGGED = {"accepted": "event.recorded", "duplicate": "delivery.repeated", "conflict": "delivery.conflicted"}
+
+
+class Ingress:
+    """The ASGI application under `/webhooks/`."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        *,
+        cards: Sequence[HandlerCard],
+        intake: Intake,
+        bodies: Bodies,
+        rejections: Rejections,
+        bad_credentials: BadCredentials,
+        wall: Callable[[], int],
+        random: Callable[[int], bytes],
+        log: Any,
+        trusted_proxies: frozenset[str] = frozenset(),
+    ) -> None:
+        self._sources = {PREFIX + name: source for name, source in sources.items()}
+        self._cards = cards
+        self._intake = intake
+        self._bodies = bodies
+        self._rejections = rejections
+        self._bad_credentials = bad_credentials
+        self._wall = wall
+        self._random = random
+        self._log = log
+        self._trusted_proxies = trusted_proxies
+        self._plans: dict[tuple[str, str], list[JobRow]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        source = self._sources.get(scope["path"])
+        if source is None:
+            await UNKNOWN_PATH.send(send)
+        elif scope["method"] != "POST":
+            await ONLY_POST.send(send)
+        else:
+            answer = await self._take(source, scope, receive)
+            if answer is not None:
+                await answer.send(send)
+
+    async def _take(self, source: Source, scope: Scope, receive: Receive) -> Answer | None:
+        """Take one callback; None when there is nobody left to answer."""
+        headers: Headers = scope["headers"]
+        admission = source.admit(headers)
+        if isinstance(admission, Denied):
+            return self._deny(source, admission, scope)
+        fields = dict(headers)
+        if not _is_json(fields):
+            return self._reject(source, NOT_JSON, "content-type or content-encoding", scope)
+        length = fields.get(b"content-length")
+        declared = int(length) if length is not None and length.isdigit() else None
+        if declared is not None and declared > source.max_body:
+            return self._reject(source, TOO_LARGE, "content-length over the limit", scope)
+        try:
+            body = await read_body(
+                receive, admission=admission, limit=source.max_body, bodies=self._bodies, declared=declared
+            )
+            return await self._judge(source, admission, body, scope)
+        except Unavailable as error:
+            self._log.error("delivery.refused", source=source.name, status=503, reason=error.reason)
+            return OUT_OF_ORDER
+        except Refused as error:
+            answer = Answer(error.status, {"status": "error", "error": error.reason}, closes=True)
+            return self._reject(source, answer, error.reason, scope)
+        except StoreError as error:
+            self._log.error("delivery.refused", source=source.name, status=503, reason=str(error))
+            return OUT_OF_ORDER
+        except Disconnected:
+            self._log.info("delivery.abandoned", source=source.name)
+            return None
+
+    async def _judge(self, source: Source, admission: Admission, body: ReceivedBody, scope: Scope) -> Answer:
+        """Believe the whole body, understand it, record it."""
+        denied = admission.conclude()
+        if denied is not None:
+            return self._deny(source, denied, scope)
+        digests = Digests(sha256=body.sha256, strings=body.checksums)
+        news = source.read(body.payload, admission, body.raw, digests)
+        arrival = self._arrival(source, news, body, scope)
+        receipt = await self._intake.record(arrival)
+        self._log_receipt(arrival, receipt)
+        return Answer(200, {"status": _SEEN[receipt.verdict], "event": receipt.event_id})
+
+    def _arrival(self, source: Source, news: News, body: ReceivedBody, scope: Scope) -> Arrival:
+        now = self._wall()
+        video = news.video
+        is_small = body.raw is not None
+        return Arrival(
+            event_id=ids.event_id(now, self._random(10)),
+            source=source.name,
+            kind=source.kind,
+            identity=news.identity,
+            what=news.what,
+            type=news.type,
+            video_id=video.id or "",
+            status=video.status,
+            progress=video.progress,
+            title=video.title,
+            content=news.content,
+            warnings=list(news.warnings),
+            received_at=now,
+            via="callback",
+            method=scope["method"],
+            path=scope["path"],
+            headers=source.fingerprint(scope["headers"]),
+            size=body.size,
+            body=None if body.raw is None else body.raw.decode(),
+            body_sha256=body.sha256,
+            payload=None if is_small else orjson.dumps(body.payload).decode(),
+            strings=None if is_small else orjson.dumps([string.model_dump() for string in body.strings]).decode(),
+            jobs=self._jobs(source.name, news.type),
+        )
+
+    def _jobs(self, source: str, event_type: str) -> list[JobRow]:
+        key = (source, event_type)
+        if key not in self._plans:
+            self._plans[key] = [
+                (job.handler, job.state.value, job.after, job.reason)
+                for job in plan(self._cards, source=source, type=event_type)
+            ]
+        return self._plans[key]
+
+    def _deny(self, source: Source, denied: Denied, scope: Scope) -> Answer:
+        """401, one body for every reason; 429 instead for a peer that does nothing else."""
+        wait = self._bad_credentials.seconds_to_wait(self._peer(scope))
+        if not wait:
+            return self._reject(source, UNAUTHORIZED, denied.check, scope)
+        content = {"status": "rejected", "error": "too many requests with bad credentials"}
+        answer = Answer(429, content, closes=True, headers=retry_after(max(wait, RETRY_SECONDS)))
+        return self._reject(source, answer, denied.check, scope)
+
+    def _reject(self, source: Source, answer: Answer, reason: str, scope: Scope) -> Answer:
+        self._rejections.add(source.name, answer.status, reason, self._peer(scope))
+        return answer
+
+    def _peer(self, scope: Scope) -> str:
+        return peer_of(scope["client"], scope["headers"], self._trusted_proxies)
+
+    def _log_receipt(self, arrival: Arrival, receipt: Receipt) -> None:
+        self._log.info(
+            _LOGGED[receipt.verdict],
+            event_id=receipt.event_id,
+            source=arrival.source,
+            type=arrival.type,
+            video=arrival.video_id,
+            bytes=arrival.size,
+        )
+
+
+def _is_json(fields: Mapping[bytes, bytes]) -> bool:
+    """application/json or application/…+json, in UTF-8, as it is."""
+    if b"content-encoding" in fields:
+        return False
+    kind, _, rest = fields.get(b"content-type", b"").partition(b";")
+    kind = kind.strip().lower()
+    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+        return False
+    charset = rest.lower().replace(b" ", b"").replace(b'"', b"")
+    return b"charset=" not in charset or b"charset=utf-8" in charset
+

@@ -1,0 +1,55 @@
+"""Puts the sandbox together: one application with every stand-in, sharing jobs, files and callbacks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+from starlette.applications import Starlette
+
+from receiver.sandbox import control, files
+from receiver.sandbox.callbacks import Callbacks
+from receiver.sandbox.jobs import VideoJobs
+from receiver.sandbox.opennote import OpennoteApi
+from receiver.sandbox.options import Options, Tell, silent
+from receiver.sandbox.runner import Runner
+from receiver.sandbox.videos import VideoMaker, find_ffmpeg
+
+
+def create_app(
+    options: Options, *, tell: Tell = silent, find: Callable[[], str | None] = find_ffmpeg
+) -> Starlette:
+    """Build the application; `options.port` must be the port that it will be reached at.
+
+    `find` gives the path of an ffmpeg, or None to do without. Files and jobs live from the
+    application's start-up to its shutdown.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        with tempfile.TemporaryDirectory(prefix="receiver-sandbox-") as directory:
+            # No proxies and no redirects: either would carry a callback beyond loopback. Its timeouts are
+            # off because each callback has a deadline of its own.
+            client = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None))
+            async with client:
+                jobs = VideoJobs(clock=_now, new_id=lambda: str(uuid4()), behaviour=options.behaviour)
+                callbacks = Callbacks(client, clock=_now, tell=tell)
+                maker = VideoMaker(Path(directory), find=find)
+                async with Runner(jobs, maker, callbacks, tell=tell) as runner:
+                    app.router.routes[:] = [
+                        *OpennoteApi(options, jobs, runner, tell=tell).routes(),
+                        *files.routes(jobs),
+                        *control.routes(jobs, base_url=options.base_url),
+                    ]
+                    yield
+
+    return Starlette(lifespan=lifespan)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,129 @@
+"""The videos that were asked for, and how far each one is: state only, time and ids come from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from receiver.sandbox.options import Behaviour
+from receiver.sandbox.videos import VideoFile
+
+Clock = Callable[[], datetime]
+"""Gives the time, aware UTC."""
+
+
+class JobStatus(StrEnum):
+    """Where a video stands."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a client asked for, whichever API it used."""
+
+    title: str
+    transcript: str
+    model: str
+    webhook_url: str | None = None
+    """Where to call back; None for clients that poll."""
+    inline: bool = False
+    """Whether the answer itself carries the file, instead of a link."""
+    source_count: int = 0
+    """How many sources the answer names."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackTry:
+    """One callback that was sent: `status` when it was answered, else `error`."""
+
+    at: datetime
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the answer was a 2xx."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass(slots=True)
+class VideoJob:
+    """One video on its way. Once finished it stays as it is, but for the callbacks."""
+
+    id: str
+    order: Order
+    api_key: str = field(repr=False)
+    """The key that created it."""
+    behaviour: Behaviour
+    created_at: datetime
+    video: VideoFile | None = None
+    """Set when it is completed."""
+    error: str | None = None
+    """Set when it failed."""
+    finished_at: datetime | None = None
+    callbacks: list[CallbackTry] = field(default_factory=list)
+
+    @property
+    def status(self) -> JobStatus:
+        """Where it stands."""
+        if self.finished_at is None:
+            return JobStatus.PENDING
+        return JobStatus.COMPLETED if self.video else JobStatus.FAILED
+
+    def progress(self, now: datetime) -> float:
+        """Percent, 0 to 100; it stays below 100 until the video is completed."""
+        if self.status is JobStatus.COMPLETED:
+            return 100.0
+        elapsed = (self.finished_at or now) - self.created_at
+        share = elapsed / self.behaviour.delay if self.behaviour.delay else 1.0
+        return round(min(max(100.0 * share, 0.0), 99.0), 1)
+
+    def complete(self, video: VideoFile, *, at: datetime) -> None:
+        """End it well. Raise ValueError when it has ended already."""
+        self._end(at)
+        self.video = video
+
+    def fail(self, error: str, *, at: datetime) -> None:
+        """End it badly. Raise ValueError when it has ended already."""
+        self._end(at)
+        self.error = error
+
+    def _end(self, at: datetime) -> None:
+        if self.finished_at is not None:
+            raise ValueError(f"the job {self.id} has ended already")
+        self.finished_at = at
+
+
+class VideoJobs:
+    """Every job since the start, oldest first.
+
+    `behaviour` is what the next jobs get; assigning another one leaves those that exist alone.
+    """
+
+    def __init__(self, *, clock: Clock, new_id: Callable[[], str], behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self._clock = clock
+        self._new_id = new_id
+        self._jobs: dict[str, VideoJob] = {}
+
+    def __iter__(self) -> Iterator[VideoJob]:
+        return iter(list(self._jobs.values()))
+
+    def create(self, order: Order, *, api_key: str) -> VideoJob:
+        """Take an order; the job is pending."""
+        job = VideoJob(self._new_id(), order, api_key, self.behaviour, created_at=self.now())
+        self._jobs[job.id] = job
+        return job
+
+    def find(self, job_id: str) -> VideoJob | None:
+        """Find a job by its id."""
+        return self._jobs.get(job_id)
+
+    def now(self) -> datetime:
+        """Read the clock that the jobs go by."""
+        return self._clock()

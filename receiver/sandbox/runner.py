@@ -1,0 +1,58 @@
+"""Lets jobs take their time: makes the video, waits for its hour, calls back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from receiver.sandbox.callbacks import Callbacks, Message
+from receiver.sandbox.jobs import VideoJob, VideoJobs
+from receiver.sandbox.options import Tell
+from receiver.sandbox.videos import VideoMaker
+
+Compose = Callable[[VideoJob], Awaitable[Message | None]]
+"""Writes the callback of a finished job; None when nobody asked for one."""
+
+
+class Runner:
+    """Runs every started job in a task of its own; leaving it (`async with`) cancels those that are left."""
+
+    def __init__(self, jobs: VideoJobs, maker: VideoMaker, callbacks: Callbacks, *, tell: Tell) -> None:
+        self._jobs = jobs
+        self._maker = maker
+        self._callbacks = callbacks
+        self._tell = tell
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Runner:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def start(self, job: VideoJob, *, compose: Compose) -> None:
+        """Begin with a job and return at once."""
+        task = asyncio.create_task(self._run(job, compose), name=f"video {job.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, job: VideoJob, compose: Compose) -> None:
+        await self._finish(job)
+        message = await compose(job)
+        if message is not None:
+            await self._callbacks.deliver(job, message)
+
+    async def _finish(self, job: VideoJob) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + job.behaviour.delay.total_seconds()
+        try:
+            video = await self._maker.make(job.id)
+        except OSError as error:
+            job.fail(f"the sandbox can't write the video: {error.strerror}", at=self._jobs.now())
+        else:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            job.complete(video, at=self._jobs.now())
+        self._tell(f"job.{job.status}", {"video_id": job.id, "title": job.order.title})

@@ -1,0 +1,115 @@
+"""Makes small MP4 files that play and that differ from one job to the next.
+
+Not for load tests: a file has a few seconds and some ten kilobytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+_SECONDS = 3
+_TIMEOUT_SECONDS = 20
+_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFile:
+    """A finished file, and what identifies its bytes."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    """Hexadecimal."""
+    md5: str
+    """Hexadecimal; what S3 gives as ETag of a simple upload."""
+
+
+def find_ffmpeg() -> str | None:
+    """Find an ffmpeg: on PATH, else the one that the package imageio-ffmpeg carries."""
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        return str(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
+    except (ModuleNotFoundError, RuntimeError):  # RuntimeError: it has no program for this platform
+        return None
+
+
+class VideoMaker:
+    """Makes files in `directory`, which belongs to the caller.
+
+    Without ffmpeg, or when ffmpeg fails, a file is the packaged sample with a box of its own at the end.
+    """
+
+    def __init__(self, directory: Path, *, find: Callable[[], str | None] = find_ffmpeg) -> None:
+        self._directory = directory
+        self._find = find
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def make(self, name: str) -> VideoFile:
+        """Make the file of the job `name`, a safe file name. Raise OSError when it can't be written."""
+        path = self._directory / f"{name}.mp4"
+        async with self._slots:
+            program = await asyncio.to_thread(self._find)
+            if program is None or not await _run(program, _arguments(name, path)):
+                await asyncio.to_thread(_write_sample, name, path)
+            return await asyncio.to_thread(_identify, path)
+
+
+def _arguments(name: str, path: Path) -> list[str]:
+    seed = hashlib.sha256(name.encode()).digest()
+    hue, tone = seed[0] * 360 // 256, 220 + 4 * seed[1]
+    return [
+        *("-nostdin", "-v", "quiet", "-y"),
+        *("-f", "lavfi", "-i", f"testsrc2=size=320x180:rate=12:duration={_SECONDS}"),
+        *("-f", "lavfi", "-i", f"sine=frequency={tone}:sample_rate=22050:duration={_SECONDS}"),
+        *("-vf", f"hue=h={hue}", "-pix_fmt", "yuv420p"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-crf", "30"),
+        *("-c:a", "aac", "-b:a", "32k", "-threads", "1", "-movflags", "+faststart"),
+        # Two jobs may share hue and tone, but never this.
+        *("-metadata", f"comment={name}", str(path)),
+    ]
+
+
+async def _run(program: str, arguments: list[str]) -> bool:
+    null = asyncio.subprocess.DEVNULL
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program, *arguments, stdin=null, stdout=null, stderr=null
+        )
+    except OSError:
+        return False
+    try:
+        return await asyncio.wait_for(process.wait(), _TIMEOUT_SECONDS) == 0
+    except TimeoutError:
+        return False
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _write_sample(name: str, path: Path) -> None:
+    sample = resources.files("receiver.sandbox").joinpath("sample.mp4").read_bytes()
+    path.write_bytes(sample + _free_box(name.encode()))
+
+
+def _free_box(content: bytes) -> bytes:
+    # ISO/IEC 14496-12: a player skips a box of type `free`, whatever it holds.
+    return (8 + len(content)).to_bytes(4, "big") + b"free" + content
+
+
+def _identify(path: Path) -> VideoFile:
+    content = path.read_bytes()
+    return VideoFile(
+        path=path,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+    )

@@ -1,0 +1,197 @@
+"""uvicorn with our limits: what its HTTP parser and protocol leave open is closed here.
+
+The parser is httptools, the protocol a subclass of uvicorn's; both are pinned to the minor version
+that this was measured with. Closed here: no limit on the size or number of headers, HTTP/1.1
+without (or with several) Host headers, no deadline for headers or on silent connections, an early answer that a reset
+wipes out before the sender has read it, and answers that are no JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from receiver.answers import OUT_OF_ORDER, Receive, Scope, Send
+
+HEADERS_SECONDS = 10.0
+IDLE_SECONDS = 30.0
+LARGEST_HEAD = 32 * 1024
+MOST_HEADERS = 100
+LINGER_BYTES = 64 * 1024
+LINGER_SECONDS = 1.0
+_BAD_REQUEST = b'{"status":"error","error":"this is not a valid HTTP/1.1 request"}'
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class _LingeringTransport:
+    """What a response is written to. Closing it early half-closes, so that the answer arrives.
+
+    Closing a socket with unread input makes the kernel send a reset, and a reset discards the
+    answer that the sender has not read yet. So: end our side, read on for a little, then close.
+    """
+
+    def __init__(self, protocol: Protocol, transport: asyncio.Transport) -> None:
+        self._protocol = protocol
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+
+    def close(self) -> None:
+        self._protocol.linger()
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    transport: asyncio.Transport
+    _answering: _LingeringTransport
+    _discarded = -1
+    """Bytes thrown away since the early answer; -1 while there was none."""
+    _head_bytes = 0
+    _is_in_head = True
+    _head_since: float
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._answering = _LingeringTransport(self, self.transport)
+        self._head_since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarded >= 0:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self.transport.abort()
+            return
+        if self._is_in_head:
+            if not self._head_bytes:
+                self._head_since = self.loop.time()
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._is_in_head and self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def on_headers_complete(self) -> None:
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if len(self.headers) > MOST_HEADERS or hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            raise ValueError("headers that no honest sender sends")  # httptools turns it into its own error: 400
+        size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
+        if size > LARGEST_HEAD:
+            raise ValueError("a head over its limit")
+        self._is_in_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_in_head = True
+        self._head_since = self.loop.time()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # an answer is under way already; a second one would be taken for its body
+            return
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % len(_BAD_REQUEST) + _BAD_REQUEST)
+        self.linger()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.transport = self._answering  # type: ignore[assignment]
+        cycle.send_500_response = lambda: OUT_OF_ORDER.send(cycle.send)  # type: ignore[method-assign, arg-type]
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        if self._discarded >= 0:
+            self.server_state.total_requests += 1
+            return  # nothing that came after an early answer is looked at
+        super().on_response_complete()
+
+    def linger(self) -> None:
+        """End our side of the connection; close it when the other side has had time to read."""
+        if self.transport.is_closing() or self._discarded >= 0:
+            return
+        if self._is_in_head and not self._head_bytes:
+            self.transport.close()  # the request was read to its end
+            return
+        self._discarded = 0
+        with contextlib.suppress(OSError, RuntimeError):
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self._end)
+
+    def _end(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+    def end_if_late(self, now: float) -> None:
+        """Close a connection whose head is overdue, or that was silent for too long."""
+        is_between = self.cycle is None or self.cycle.response_complete
+        if not (self._is_in_head and is_between) or self._discarded >= 0:
+            return
+        limit = HEADERS_SECONDS if self._head_bytes or self.cycle is None else IDLE_SECONDS
+        if now - self._head_since > limit:
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, told to stop by us instead of by its own signal handlers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals to the composition root."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Once a second, look for connections that are overdue."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Protocol):
+                    connection.end_if_late(now)
+        return await super().on_tick(counter)
+
+    def stop(self) -> None:
+        """Stop accepting, finish what is under way, end `serve`."""
+        self.should_exit = True
+
+
+def create(app: App, *, stop_seconds: int) -> Server:
+    """A server for one ASGI app; `serve(sockets=[…])` runs it until `stop`."""
+    for name in ("uvicorn.error", "uvicorn.access", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=int(IDLE_SECONDS),
+        timeout_graceful_shutdown=stop_seconds,
+        backlog=2048,
+    )
+    return Server(config)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Raise OSError with the system's reason."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,121 @@
+"""Child processes of `serve`: started with a lifeline, watched, started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from receiver.errors import CommandFailed, UsageError
+
+_FIRST_DELAY_SECONDS = 0.1
+_LONGEST_DELAY_SECONDS = 10.0
+_STEADY_SECONDS = 30.0
+"""A child that lived this long is started again without delay."""
+
+REFUSED = 2
+"""The exit status of a child that says itself, on standard error, what is wrong with its usage."""
+
+
+class Child:
+    """One place in the family: a command, and the process that runs it at the moment."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[int], Sequence[str]],
+        *,
+        log: Any,
+        on_death: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        """`command` gives the arguments after the interpreter for the nth process of this place,
+        and `on_death` is told n before the next one is started."""
+        self.name = name
+        self._command = command
+        self._log = log
+        self._on_death = on_death
+        self._generation = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_stopping = False
+        self.refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the first process refused to start (exit status 2)."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process runs in this place."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start the first process; from then on the place is kept filled until `stop`."""
+        await self._spawn()
+        self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
+
+    async def _spawn(self) -> None:
+        self._generation += 1
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *self._command(self._generation),
+            stdin=asyncio.subprocess.PIPE,  # the lifeline: see receiver.lifeline
+            start_new_session=True,  # Ctrl-C is for the parent, which tells the children in its order
+        )
+        self._log.debug("process.started", name=self.name, pid=self._process.pid)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        delay = 0.0
+        while True:
+            assert self._process is not None  # noqa: S101 - start() spawned it
+            born = loop.time()
+            status = await self._process.wait()
+            if self._is_stopping:
+                return
+            if status == REFUSED and self._generation == 1:
+                self.refused.set_result(None)
+                return
+            self._log.error("process.died", name=self.name, pid=self._process.pid, status=status)
+            if self._on_death is not None:
+                await self._on_death(self._generation)
+            steady = loop.time() - born > _STEADY_SECONDS
+            delay = 0.0 if steady else min(_LONGEST_DELAY_SECONDS, max(_FIRST_DELAY_SECONDS, delay * 2))
+            await asyncio.sleep(delay)
+            await self._spawn()
+
+    async def stop(self, *, seconds: float) -> None:
+        """Ask it to end (SIGTERM), and end it (SIGKILL) when it has not after `seconds`."""
+        self._is_stopping = True
+        if self._watcher is None or self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        _, late = await asyncio.wait([self._watcher], timeout=seconds)
+        if late and self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        self._watcher.cancel()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+async def output_of(arguments: Sequence[str]) -> bytes:
+    """Run a short-lived child to its end and give its standard output; its errors are shown as they come.
+
+    Raise UsageError (without text: the child has said it) for exit status 2, else CommandFailed.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode == REFUSED:
+        raise UsageError("")
+    if process.returncode:
+        raise CommandFailed(f"the handlers could not be listed: a child ended with status {process.returncode}")
+    return output

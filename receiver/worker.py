@@ -1,0 +1,310 @@
+"""A worker process: claims due jobs, has them dispatched, settles what came of them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from receiver import dispatch, logs, retry, settings, sources
+from receiver.bodies import Bodies
+from receiver.context import Context
+from receiver.errors import ReceiverError, StoreError, Unavailable, UsageError
+from receiver.event import Event, StoredBody
+from receiver.fetch import Fetcher
+from receiver.heartbeat import Heartbeat
+from receiver.lifeline import end_with_parent
+from receiver.loading import Loaded, load
+from receiver.model import LongString, Move, utc
+from receiver.router import Handler
+from receiver.store.base import Row, Settlement
+from receiver.store.remote import Remote
+
+REPLACE_ME = 3
+"""Exit status of a worker with a thread that nothing can stop: a new process has to go on."""
+
+_CLAIM_WAIT_MS = 10_000
+_FULL_WAIT_MS = 250
+"""While some handler is at its limit, so that its next free slot is soon asked for."""
+_RECONNECT_SECONDS = 0.2
+_DRAIN_SECONDS = 10.0
+_NICE = 5
+_LOGGED = {
+    Move.FINISH: "job.finished",
+    Move.RETRY: "job.retried",
+    Move.FAIL: "job.failed",
+    Move.CANCEL: "job.cancelled",
+}
+
+
+class Worker:
+    """One process's share of the work."""
+
+    def __init__(self, config: settings.Settings, loaded: Loaded, *, name: str, log: Any) -> None:
+        self._config = config
+        self._handlers = {handler.name: handler for handler in loaded.handlers}
+        self._settings = loaded.settings
+        self._name = name
+        self._log = log
+        self._sources = sources.configured(config)
+        self._bodies = Bodies(config.bodies_folder)
+        self._fetcher = Fetcher(max_bytes=config.worker.max_video)
+        self._store = Remote(config.database)
+        self._threads = ThreadPoolExecutor(config.worker.concurrency, thread_name_prefix="handler")
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._busy: Counter[str] = Counter()
+        self._slot_freed = asyncio.Event()
+        self._settlements: list[Settlement] = []
+        self._settler: asyncio.Task[None] | None = None
+        self._draining = asyncio.Event()
+        self._has_stuck_thread = False
+        self._heartbeat = Heartbeat(
+            config.database,
+            worker=name,
+            lease_seconds=config.worker.lease.total_seconds(),
+            jobs=lambda: list(self._running),
+            log=log,
+        )
+
+    def drain(self) -> None:
+        """Take no more jobs, finish those that run, then end."""
+        self._draining.set()
+
+    async def run(self) -> int:
+        """Work until `drain`; return the exit status."""
+        self._heartbeat.start()
+        self._log.info("worker.started", worker=self._name, handlers=sorted(self._handlers))
+        claiming = asyncio.create_task(self._claim_forever())
+        await self._draining.wait()
+        self._log.info("worker.draining", worker=self._name, jobs=len(self._running))
+        claiming.cancel()
+        await asyncio.wait([claiming])
+        await self._finish()
+        self._log.info("worker.stopped", worker=self._name)
+        return REPLACE_ME if self._has_stuck_thread else 0
+
+    async def _finish(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=_DRAIN_SECONDS)
+        for task in list(self._running.values()):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=1.0)
+        if self._settler is not None:
+            await asyncio.wait([self._settler], timeout=1.0)
+        self._heartbeat.stop()
+        await self._store.close()  # first, so that no claim of ours is still being served
+        try:
+            await self._store.release(self._name)
+        except (Unavailable, StoreError):
+            pass  # the lease runs out, or the next server gives the jobs back
+        await self._store.close()
+        await self._fetcher.aclose()
+
+    async def _claim_forever(self) -> None:
+        while True:
+            self._slot_freed.clear()
+            free, is_limited = self._free_slots()
+            if not free:
+                await self._slot_freed.wait()
+                continue
+            count = self._config.worker.concurrency - len(self._running)
+            wait_ms = _FULL_WAIT_MS if is_limited else _CLAIM_WAIT_MS
+            try:
+                rows = await self._store.claim(self._name, free, count=count, wait_ms=wait_ms)
+            except (Unavailable, StoreError) as error:
+                self._log.debug("worker.disconnected", worker=self._name, reason=str(error))
+                await asyncio.sleep(_RECONNECT_SECONDS)
+                continue
+            for row in rows:
+                self._start(row)
+
+    def _free_slots(self) -> tuple[dict[str, int], bool]:
+        """Free slots by handler, and whether one of them has none of its own left."""
+        total = self._config.worker.concurrency - len(self._running)
+        free, is_limited = {}, False
+        for handler in self._handlers.values() if total > 0 else ():
+            own = total if handler.concurrency is None else handler.concurrency - self._busy[handler.name]
+            if own > 0:
+                free[handler.name] = min(own, total)
+            else:
+                is_limited = True
+        return free, is_limited
+
+    def _start(self, row: Row) -> None:
+        handler = self._handlers[row["handler"]]
+        self._busy[handler.name] += 1
+        task = asyncio.create_task(self._work(handler, row))
+        self._running[row["job"]] = task
+        task.add_done_callback(partial(self._end, row["job"], handler.name))
+
+    def _end(self, job: int, handler: str, task: asyncio.Task[None]) -> None:
+        del self._running[job]
+        self._busy[handler] -= 1
+        self._slot_freed.set()
+
+    async def _work(self, handler: Handler, row: Row) -> None:
+        event = event_of(row, self._bodies)
+        attempt = row["attempts"] + 1
+        log = self._log.bind(
+            handler=handler.name, event_id=event.id, video=event.video.id, job=row["job"], attempt=attempt
+        )
+        log.info("job.started")
+        began = time.monotonic()
+        context = self._context(handler, event, row, attempt, log)
+        ran = await dispatch.run(
+            handler,
+            event,
+            context,
+            timeout_seconds=handler.timeout.total_seconds(),
+            threads=self._threads,
+            log=log,
+        )
+        now = time.time_ns() // 1_000_000
+        luck = retry.luck_of(context.idempotency_key)
+        decision = retry.decide(ran.outcome, attempt=attempt, attempts=handler.attempts, now_ms=now, random=luck)
+        self._tell(log, decision, seconds=round(time.monotonic() - began, 3))
+        result = None if decision.result is None else orjson.dumps(decision.result).decode()
+        self._settle(
+            Settlement(row["job"], row["claim"], decision.move, now, decision.run_at_ms, decision.error, result)
+        )
+        if ran.is_abandoned:
+            self._has_stuck_thread = True
+            self.drain()
+
+    def _context(self, handler: Handler, event: Event, row: Row, attempt: int, log: Any) -> Context:
+        source = self._sources.get(event.source)
+        return Context(
+            event=event,
+            place=sources.place_of(row["kind"], event.payload, source),
+            fetcher=self._fetcher,
+            folder=self._config.folder,
+            log=log,
+            attempt=attempt,
+            attempts=handler.attempts,
+            idempotency_key=f"{event.id}:{handler.name}",
+            replay=row["replay"],
+            settings=self._settings.get(handler.router_name),
+            results=row["results"],
+            deadline=datetime.now(UTC) + handler.timeout,
+        )
+
+    def _tell(self, log: Any, decision: retry.Decision, *, seconds: float) -> None:
+        fields: dict[str, Any] = {"seconds": seconds}
+        if decision.error is not None:
+            fields["reason"] = decision.error
+        if decision.run_at_ms is not None:
+            fields["run_at"] = utc(decision.run_at_ms).isoformat(timespec="seconds")
+        tell = log.error if decision.move is Move.FAIL else log.info
+        tell(_LOGGED[decision.move], **fields)
+
+    def _settle(self, settlement: Settlement) -> None:
+        self._settlements.append(settlement)
+        if self._settler is None:
+            self._settler = asyncio.create_task(self._settle_all())
+
+    async def _settle_all(self) -> None:
+        """Settle until nothing waits; a store that is away is waited for, as the work is done."""
+        try:
+            while self._settlements:
+                batch, self._settlements = self._settlements, []
+                try:
+                    owned = await self._store.settle(batch, worker=self._name)
+                except (Unavailable, StoreError):
+                    self._settlements = batch + self._settlements
+                    await asyncio.sleep(_RECONNECT_SECONDS)
+                    continue
+                for settlement, is_owned in zip(batch, owned, strict=True):
+                    if not is_owned:
+                        self._log.warning("job.lost", job=settlement.job, worker=self._name)
+        finally:
+            self._settler = None
+
+
+def event_of(row: Row, bodies: Bodies) -> Event:
+    """Build what a handler is given from a claimed job."""
+    body: str | None = row["body"]
+    payload = orjson.loads(body) if body is not None else row["payload"]
+    video = sources.video_of(row["kind"], payload)
+    if video.id is None:
+        video = video.model_copy(update={"id": row["video_id"]})
+    strings = tuple(LongString.model_validate(string) for string in row["strings"] or ())
+    digest = row["body_sha256"]
+    stored = StoredBody(
+        raw=None if body is None else body.encode(),
+        path=None if digest is None else bodies.path(digest),
+        strings=strings,
+    )
+    return Event(
+        id=row["id"],
+        source=row["source"],
+        type=row["type"],
+        key=f"{row['identity']}:{row['what']}",
+        received_at=utc(row["received_at"]),
+        warnings=tuple(row["warnings"]),
+        video=video,
+        payload=payload,
+        body=stored,
+    )
+
+
+def work(config: settings.Settings, specs: Sequence[str], *, name: str, relative_to: Path | None) -> int:
+    """Be a worker until SIGTERM or SIGINT; return the exit status. Raise HandlerError."""
+    log = logs.get()
+    loaded = load(
+        specs or config.handlers.load,
+        folder=config.folder,
+        tables=config.handlers.tables,
+        sources=list(config.sources) or None,
+        relative_to=relative_to,
+    )
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_work(config, loaded, name=name, log=log))
+
+
+async def _work(config: settings.Settings, loaded: Loaded, *, name: str, log: Any) -> int:
+    worker = Worker(config, loaded, name=name, log=log)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, worker.drain)
+    return await worker.run()
+
+
+def main() -> None:
+    """`python -m receiver.worker`, started by `serve`; people use `receiver worker`."""
+    parser = argparse.ArgumentParser(prog="receiver.worker")
+    parser.add_argument("--config")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--handlers", action="append", default=[])
+    options = parser.parse_args()
+    os.umask(0o077)
+    end_with_parent()
+    os.nice(_NICE)  # acknowledgements come before handlers
+    try:
+        config = settings.load(options.config)
+        logs.configure(style=config.log.format, level=config.log.level)
+        specs = options.handlers
+        status = work(config, specs, name=options.name, relative_to=Path.cwd() if specs else None)
+    except ReceiverError as error:
+        print(f"receiver: {error}", file=sys.stderr)
+        status = 2 if isinstance(error, UsageError) else 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # a thread that can't be stopped must not keep the process
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What every test shares: the event loop, and skips that are not tolerated where nothing may be missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, as the program does."""
+    return "asyncio"
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport, *, is_debian: bool) -> None:
+    """Turn a skip for want of something installable into a failure, in continuous integration."""
+    if not report.skipped or hasattr(report, "wasxfail") or os.environ.get("CI") != "true":
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if is_debian or reason.removeprefix("Skipped: ").startswith("needs"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be missing (CI=true): {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Judge the skip of a test."""
+    report = yield
+    _forbid_skip(report, is_debian=item.get_closest_marker("debian") is not None)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Judge the skip of a whole module."""
+    report = yield
+    _forbid_skip(report, is_debian=False)
+    return report

@@ -1,0 +1,143 @@
+"""The example configuration and the systemd unit: complete, consistent, and accepted by what reads them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from receiver import settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+CREDENTIALS = "/run/credentials/receiver.service"
+SECRETS = {"token": "token_file", "api_keys": "api_keys_file"}
+
+
+def example(*, with_defaults: bool = False) -> str:
+    """The example's text; `with_defaults` takes the comment sign from the lines that show defaults."""
+    text = (DEPLOY / "receiver.toml").read_text("utf-8")
+    return re.sub(r"^# (?=[a-z0-9_]+ = )", "", text, flags=re.MULTILINE) if with_defaults else text
+
+
+def load(text: str, folder: Path) -> settings.Settings:
+    """Read the example as the program does, with credentials in a folder of our own."""
+    (folder / "admin_token").write_text("a-token\n", "utf-8")
+    (folder / "opennote_api_keys").write_text("first-key\nsecond-key\n", "utf-8")
+    return settings.parse(tomllib.loads(text.replace(CREDENTIALS, str(folder))), folder=folder)
+
+
+def unit_values(key: str) -> list[str]:
+    """What the unit says for a key, once per line."""
+    text = (DEPLOY / "receiver.service").read_text("utf-8")
+    return re.findall(rf"^{key}=(.*)$", text, flags=re.MULTILINE)
+
+
+def names(model: type[BaseModel]) -> set[str]:
+    """The keys of a table as the example writes them."""
+    return {SECRETS.get(name, name) for name in model.model_fields}
+
+
+def test_the_example_is_a_valid_configuration(tmp_path: Path) -> None:
+    loaded = load(example(), tmp_path)
+
+    keys = [key.get_secret_value() for key in loaded.sources["opennote"].api_keys]
+    assert keys == ["first-key", "second-key"]
+    assert loaded.admin.token is not None
+    assert loaded.admin.token.get_secret_value() == "a-token"
+
+
+def test_the_example_shows_every_key_of_every_table(tmp_path: Path) -> None:
+    tables: dict[str, Any] = tomllib.loads(example(with_defaults=True))
+    source = load(example(), tmp_path).sources["opennote"]
+
+    models = {
+        name: field.annotation
+        for name, field in settings.Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    assert tables.keys() == models.keys() | {"sources"}
+    for name in models.keys() - {"handlers"}:
+        model = models[name]
+        assert model is not None
+        assert tables[name].keys() == names(model), name
+    assert tables["sources"]["opennote"].keys() == names(type(source))
+
+
+def test_what_the_example_shows_in_comments_are_the_defaults(tmp_path: Path) -> None:
+    plain, shown = load(example(), tmp_path), load(example(with_defaults=True), tmp_path)
+
+    own = shown.sources["opennote"].max_body
+    assert own == plain.server.max_body
+    shown.sources["opennote"] = shown.sources["opennote"].model_copy(update={"max_body": None})
+    assert shown.model_copy(update={"handlers": plain.handlers}) == plain
+
+
+def test_the_example_shows_every_setting_of_save_video() -> None:
+    from handlers.save_video import Settings
+
+    table = tomllib.loads(example(with_defaults=True))["handlers"]["save_video"]
+
+    assert table.keys() == Settings.model_fields.keys()
+    assert Settings(template=table["template"]) == Settings()
+
+
+def test_every_credential_of_the_example_is_loaded_by_the_unit() -> None:
+    wanted = set(re.findall(rf'"{CREDENTIALS}/(\w+)"', example()))
+
+    assert wanted == {value.partition(":")[0] for value in unit_values("LoadCredential")}
+    assert unit_values("User") == ["receiver"]
+
+
+def test_the_example_writes_only_where_the_unit_allows_it(tmp_path: Path) -> None:
+    loaded = load(example(), tmp_path)
+    state = Path("/var/lib") / unit_values("StateDirectory")[0]
+
+    directories = [
+        loaded.database,
+        loaded.bodies_folder,
+        Path(loaded.handlers.tables["save_video"]["directory"]),
+    ]
+    assert all(directory.is_relative_to(state) for directory in directories)
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """A copy of the unit whose program exists on this machine."""
+    text = (DEPLOY / "receiver.service").read_text("utf-8")
+    assert "\nExecStart=/opt/receiver/bin/receiver " in text
+    copy = tmp_path / "receiver.service"
+    copy.write_text(text.replace("/opt/receiver/bin/receiver ", "/bin/true "), "utf-8")
+    return copy
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze, or skip the test where it is missing or too old."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("needs systemd-analyze (Debian package systemd)")
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=30)
+    if int(version.stdout.split()[1].partition(".")[0]) < 250:
+        pytest.skip("needs systemd-analyze 250 or newer (Debian package systemd)")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.debian
+def test_systemd_knows_every_setting_of_the_unit(unit: Path) -> None:
+    verdict = analyze("verify", "--man=no", str(unit))
+
+    # An unknown setting is only a warning to systemd: nothing at all may be said about our file.
+    assert [line for line in verdict.stderr.splitlines() if "receiver.service" in line] == []
+    assert verdict.returncode == 0, verdict.stderr
+
+
+@pytest.mark.debian
+def test_the_exposure_of_the_unit_is_below_three(unit: Path) -> None:
+    verdict = analyze("security", "--offline=true", "--threshold=29", "--no-pager", str(unit))
+
+    assert verdict.returncode == 0, verdict.stdout[-200:] + verdict.stderr
