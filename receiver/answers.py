@@ -23,7 +23,9 @@ class Answer:
 
     __slots__ = ("_body", "_start", "status")
 
-    def __init__(self, status: int, content: dict[str, Any], *, closes: bool = False, headers: RawHeaders | None = None) -> None:
+    def __init__(
+        self, status: int, content: dict[str, Any], *, closes: bool = False, headers: RawHeaders | None = None
+    ) -> None:
         body = orjson.dumps(content)
         lines = [_JSON, (b"content-length", b"%d" % len(body)), *(headers or [])]
         if closes:
@@ -45,16 +47,25 @@ def retry_after(seconds: float) -> RawHeaders:
 
 UNKNOWN_PATH = Answer(404, {"status": "error", "error": "there is nothing at this path"}, closes=True)
 ONLY_POST = Answer(
-    405, {"status": "error", "error": "only POST is answered here"}, closes=True, headers=[(b"allow", b"POST")]
+    405,
+    {"status": "error", "error": "only POST is answered here"},
+    closes=True,
+    headers=[(b"allow", b"POST")],
 )
 ONLY_GET = Answer(
     405, {"status": "error", "error": "only GET is answered here"}, closes=True, headers=[(b"allow", b"GET")]
 )
-UNAUTHORIZED = Answer(401, {"status": "rejected", "error": "the credentials are missing or wrong"}, closes=True)
-NOT_JSON = Answer(
-    415, {"status": "error", "error": "the body must be application/json, without a Content-Encoding"}, closes=True
+UNAUTHORIZED = Answer(
+    401, {"status": "rejected", "error": "the credentials are missing or wrong"}, closes=True
 )
-TOO_LARGE = Answer(413, {"status": "error", "error": "the body is larger than this source may send"}, closes=True)
+NOT_JSON = Answer(
+    415,
+    {"status": "error", "error": "the body must be application/json, without a Content-Encoding"},
+    closes=True,
+)
+TOO_LARGE = Answer(
+    413, {"status": "error", "error": "the body is larger than this source may send"}, closes=True
+)
 OUT_OF_ORDER = Answer(
     503,
     {"status": "refused", "error": "the delivery can't be recorded right now"},

@@ -64,7 +64,7 @@ async def serve(config: Settings, options: ServeOptions, *, on_started: Callable
             return
         server = create(family.application(), stop_seconds=_UPLOAD_STOP_SECONDS)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await _until(lambda: server.started)
+        await server.ready.wait()
         await family.start_workers()
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -100,11 +100,6 @@ async def _unless(stop: asyncio.Event, task: asyncio.Task[None]) -> bool:
     task.cancel()
     await asyncio.wait([task])
     return False
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(_POLL_SECONDS)
 
 
 class _Family:
@@ -170,7 +165,14 @@ class _Family:
             connecting.cancel()
 
     async def _list_handlers(self) -> None:
-        arguments = ["-m", "receiver", *self._config_arguments(), "handlers", "--json", *self._spec_arguments()]
+        arguments = [
+            "-m",
+            "receiver",
+            *self._config_arguments(),
+            "handlers",
+            "--json",
+            *self._spec_arguments(),
+        ]
         lines = (await output_of(arguments)).splitlines()
         self._cards = [HandlerCard.from_json(orjson.loads(line)["card"]) for line in lines]
         self.log.info("handlers.loaded", handlers=[card.name for card in self._cards])
@@ -218,7 +220,9 @@ class _Family:
         except (Unavailable, StoreError, OSError):
             return  # the next start sweeps again
         if report.temporary or report.orphans:
-            self.log.info("bodies.swept", temporary=report.temporary, orphans=report.orphans, bytes=report.freed)
+            self.log.info(
+                "bodies.swept", temporary=report.temporary, orphans=report.orphans, bytes=report.freed
+            )
         if missing:
             self.log.error("bodies.missed", digests=missing[:10], count=len(missing))
 

@@ -1,24 +1,24 @@
 """The project's exceptions: one tree, so that a caller can catch exactly as much as it means.
 
-    ReceiverError
-    ├── UsageError              wrong usage or configuration: exit status 2
-    │   ├── SettingsError       the configuration file or the environment
-    │   └── HandlerError        a handler module that can't be loaded
-    ├── CommandFailed           a command understood its task and could not do it: exit status 1
-    ├── Refused                 a request is answered with `status` and goes no further
-    │   ├── BadBody             400: not one strict JSON object
-    │   ├── TooLarge            413: over a size limit
-    │   ├── TooSlow             408: the body did not arrive in time
-    │   └── Unavailable         503: it can't be made durable right now
-    │       └── StoreDown       the store process can't be reached
-    ├── Disconnected            the sender went away; there is nobody to answer
-    ├── StoreError              the store refuses a request that was understood
-    │   ├── StoreInUse          another receiver holds the store: exit status 2
-    │   ├── StoreDamaged        the file is not (any more) what we wrote: exit status 2
-    │   └── NotFound            no such event, or an ambiguous abbreviation
-    └── VideoError              the video can't be had
-        ├── Hopeless            and never will: the attempt is a Fail
-        └── Unfinished          this time: the attempt is retried
+ReceiverError
+├── UsageError              wrong usage or configuration: exit status 2
+│   ├── SettingsError       the configuration file or the environment
+│   └── HandlerError        a handler module that can't be loaded
+├── CommandFailed           a command understood its task and could not do it: exit status 1
+├── Refused                 a request is answered with `status` and goes no further
+│   ├── BadBody             400: not one strict JSON object
+│   ├── TooLarge            413: over a size limit
+│   ├── TooSlow             408: the body did not arrive in time
+│   └── Unavailable         503: it can't be made durable right now
+│       └── StoreDown       the store process can't be reached
+├── Disconnected            the sender went away; there is nobody to answer
+├── StoreError              the store refuses a request that was understood
+│   ├── StoreInUse          another receiver holds the store: exit status 2
+│   ├── StoreDamaged        the file is not (any more) what we wrote: exit status 2
+│   └── NotFound            no such event, or an ambiguous abbreviation
+└── VideoError              the video can't be had
+    ├── Hopeless            and never will: the attempt is a Fail
+    └── Unfinished          this time: the attempt is retried
 """
 
 from __future__ import annotations

@@ -20,7 +20,13 @@ class Heartbeat:
     """Runs from `start` to `stop`, on a connection to the store and an event loop of its own."""
 
     def __init__(
-        self, database: Path, *, worker: str, lease_seconds: float, jobs: Callable[[], Sequence[int]], log: Any
+        self,
+        database: Path,
+        *,
+        worker: str,
+        lease_seconds: float,
+        jobs: Callable[[], Sequence[int]],
+        log: Any,
     ) -> None:
         """`jobs` gives the numbers of the jobs that run at the moment; it is called in this thread."""
         self._database = database

@@ -147,7 +147,9 @@ class Ingress:
             body=None if body.raw is None else body.raw.decode(),
             body_sha256=body.sha256,
             payload=None if is_small else orjson.dumps(body.payload).decode(),
-            strings=None if is_small else orjson.dumps([string.model_dump() for string in body.strings]).decode(),
+            strings=None
+            if is_small
+            else orjson.dumps([string.model_dump() for string in body.strings]).decode(),
             jobs=self._jobs(source.name, news.type),
         )
 
@@ -197,4 +199,3 @@ def _is_json(fields: Mapping[bytes, bytes]) -> bool:
         return False
     charset = rest.lower().replace(b" ", b"").replace(b'"', b"")
     return b"charset=" not in charset or b"charset=utf-8" in charset
-

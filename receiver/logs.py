@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import structlog
@@ -85,9 +85,13 @@ def _harmless(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping
     """Escape control and bidi characters, so that no value can forge a line or drive a terminal."""
     for key, value in line.items():
         if isinstance(value, str) and not value.isprintable():
-            keeps = "\n" if key == "exception" else ""
-            line[key] = _CONTROL.sub(lambda found: found[0] if found[0] in keeps else repr(found[0])[1:-1], value)
+            lines = value.split("\n") if key == "exception" else [value]
+            line[key] = "\n".join(_CONTROL.sub(_escaped, part) for part in lines)
     return line
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
 
 
 def _json_line(_: Any, __: str, line: MutableMapping[str, Any]) -> str:
@@ -98,7 +102,7 @@ def _json_line(_: Any, __: str, line: MutableMapping[str, Any]) -> str:
 class _Text:
     """One readable line: time of day, event, fields."""
 
-    _COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+    _COLORS: ClassVar = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 
     def __init__(self, *, colors: bool) -> None:
         self._colors = colors

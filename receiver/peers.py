@@ -16,7 +16,9 @@ _MOST_PEERS = 10_000
 class BadCredentials:
     """Counts refusals only; a request with valid credentials never asks here."""
 
-    def __init__(self, *, clock: Callable[[], float], burst: int = BURST, per_second: float = PER_SECOND) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float], burst: int = BURST, per_second: float = PER_SECOND
+    ) -> None:
         self._clock = clock
         self._burst = burst
         self._per_second = per_second

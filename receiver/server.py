@@ -1,8 +1,8 @@
 """uvicorn with our limits: what its HTTP parser and protocol leave open is closed here.
 
 The parser is httptools, the protocol a subclass of uvicorn's; both are pinned to the minor version
-that this was measured with. Closed here: no limit on the size or number of headers, HTTP/1.1
-without (or with several) Host headers, no deadline for headers or on silent connections, an early answer that a reset
+that this was measured with. Closed here: no limit on the size or number of headers, HTTP/1.1 without (or
+with several) Host headers, no deadline for headers or on silent connections, an early answer that a reset
 wipes out before the sender has read it, and answers that are no JSON.
 """
 
@@ -26,7 +26,17 @@ LARGEST_HEAD = 32 * 1024
 MOST_HEADERS = 100
 LINGER_BYTES = 64 * 1024
 LINGER_SECONDS = 1.0
-_BAD_REQUEST = b'{"status":"error","error":"this is not a valid HTTP/1.1 request"}'
+_BAD_REQUEST_BODY = b'{"status":"error","error":"this is not a valid HTTP/1.1 request"}'
+_BAD_REQUEST = b"\r\n".join(
+    (
+        b"HTTP/1.1 400 Bad Request",
+        b"content-type: application/json",
+        b"content-length: %d" % len(_BAD_REQUEST_BODY),
+        b"connection: close",
+        b"",
+        _BAD_REQUEST_BODY,
+    )
+)
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -79,8 +89,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         hosts = sum(name == b"host" for name, _ in self.headers)
-        if len(self.headers) > MOST_HEADERS or hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            raise ValueError("headers that no honest sender sends")  # httptools turns it into its own error: 400
+        if (
+            len(self.headers) > MOST_HEADERS
+            or hosts > 1
+            or (not hosts and self.parser.get_http_version() == "1.1")
+        ):
+            raise ValueError(
+                "headers that no honest sender sends"
+            )  # httptools turns it into its own error: 400
         size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
         if size > LARGEST_HEAD:
             raise ValueError("a head over its limit")
@@ -97,8 +113,7 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.abort()  # an answer is under way already; a second one would be taken for its body
             return
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(head % len(_BAD_REQUEST) + _BAD_REQUEST)
+        self.transport.write(_BAD_REQUEST)
         self.linger()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -141,6 +156,16 @@ class Protocol(HttpToolsProtocol):
 
 class Server(uvicorn.Server):
     """uvicorn's server, told to stop by us instead of by its own signal handlers."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+        """Set when connections are accepted."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening."""
+        await super().startup(sockets)
+        self.ready.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -117,5 +117,7 @@ async def output_of(arguments: Sequence[str]) -> bytes:
     if process.returncode == REFUSED:
         raise UsageError("")
     if process.returncode:
-        raise CommandFailed(f"the handlers could not be listed: a child ended with status {process.returncode}")
+        raise CommandFailed(
+            f"the handlers could not be listed: a child ended with status {process.returncode}"
+        )
     return output

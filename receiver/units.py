@@ -28,7 +28,8 @@ _LARGEST_BYTES = 2**62
 def _amount(text: str, units: dict[str, float], example: str) -> float:
     match = _AMOUNT.fullmatch(text)
     if match is None or match[2].lower() not in units:
-        raise ValueError(f"expected a number and a unit ({', '.join(unit for unit in units if unit)}), for example {example!r}")
+        names = ", ".join(unit for unit in units if unit)
+        raise ValueError(f"expected a number and a unit ({names}), for example {example!r}")
     return float(match[1]) * units[match[2].lower()]
 
 
@@ -63,5 +64,7 @@ def in_words(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(lambda d: in_words(d.total_seconds()))]
+Duration = Annotated[
+    timedelta, BeforeValidator(duration), PlainSerializer(lambda d: in_words(d.total_seconds()))
+]
 Size = Annotated[int, BeforeValidator(size)]

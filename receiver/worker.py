@@ -11,23 +11,21 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from receiver import dispatch, logs, retry, settings, sources
-from receiver.bodies import Bodies
-from receiver.context import Context
+from receiver import dispatch, logs, retry, settings
+from receiver.attempts import Attempts
 from receiver.errors import ReceiverError, StoreError, Unavailable, UsageError
-from receiver.event import Event, StoredBody
 from receiver.fetch import Fetcher
 from receiver.heartbeat import Heartbeat
 from receiver.lifeline import end_with_parent
 from receiver.loading import Loaded, load
-from receiver.model import LongString, Move, utc
+from receiver.model import Move, utc
 from receiver.router import Handler
 from receiver.store.base import Row, Settlement
 from receiver.store.remote import Remote
@@ -55,12 +53,10 @@ class Worker:
     def __init__(self, config: settings.Settings, loaded: Loaded, *, name: str, log: Any) -> None:
         self._config = config
         self._handlers = {handler.name: handler for handler in loaded.handlers}
-        self._settings = loaded.settings
         self._name = name
         self._log = log
-        self._sources = sources.configured(config)
-        self._bodies = Bodies(config.bodies_folder)
         self._fetcher = Fetcher(max_bytes=config.worker.max_video)
+        self._attempts = Attempts(config, loaded.settings, fetcher=self._fetcher)
         self._store = Remote(config.database)
         self._threads = ThreadPoolExecutor(config.worker.concurrency, thread_name_prefix="handler")
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -106,10 +102,8 @@ class Worker:
             await asyncio.wait([self._settler], timeout=1.0)
         self._heartbeat.stop()
         await self._store.close()  # first, so that no claim of ours is still being served
-        try:
+        with suppress(Unavailable, StoreError):  # else the lease runs out, or the next server gives them back
             await self._store.release(self._name)
-        except (Unavailable, StoreError):
-            pass  # the lease runs out, or the next server gives the jobs back
         await self._store.close()
         await self._fetcher.aclose()
 
@@ -156,14 +150,14 @@ class Worker:
         self._slot_freed.set()
 
     async def _work(self, handler: Handler, row: Row) -> None:
-        event = event_of(row, self._bodies)
+        event = self._attempts.event(row)
         attempt = row["attempts"] + 1
         log = self._log.bind(
             handler=handler.name, event_id=event.id, video=event.video.id, job=row["job"], attempt=attempt
         )
         log.info("job.started")
         began = time.monotonic()
-        context = self._context(handler, event, row, attempt, log)
+        context = self._attempts.context(handler, event, row, log=log)
         ran = await dispatch.run(
             handler,
             event,
@@ -174,32 +168,19 @@ class Worker:
         )
         now = time.time_ns() // 1_000_000
         luck = retry.luck_of(context.idempotency_key)
-        decision = retry.decide(ran.outcome, attempt=attempt, attempts=handler.attempts, now_ms=now, random=luck)
+        decision = retry.decide(
+            ran.outcome, attempt=attempt, attempts=handler.attempts, now_ms=now, random=luck
+        )
         self._tell(log, decision, seconds=round(time.monotonic() - began, 3))
         result = None if decision.result is None else orjson.dumps(decision.result).decode()
         self._settle(
-            Settlement(row["job"], row["claim"], decision.move, now, decision.run_at_ms, decision.error, result)
+            Settlement(
+                row["job"], row["claim"], decision.move, now, decision.run_at_ms, decision.error, result
+            )
         )
         if ran.is_abandoned:
             self._has_stuck_thread = True
             self.drain()
-
-    def _context(self, handler: Handler, event: Event, row: Row, attempt: int, log: Any) -> Context:
-        source = self._sources.get(event.source)
-        return Context(
-            event=event,
-            place=sources.place_of(row["kind"], event.payload, source),
-            fetcher=self._fetcher,
-            folder=self._config.folder,
-            log=log,
-            attempt=attempt,
-            attempts=handler.attempts,
-            idempotency_key=f"{event.id}:{handler.name}",
-            replay=row["replay"],
-            settings=self._settings.get(handler.router_name),
-            results=row["results"],
-            deadline=datetime.now(UTC) + handler.timeout,
-        )
 
     def _tell(self, log: Any, decision: retry.Decision, *, seconds: float) -> None:
         fields: dict[str, Any] = {"seconds": seconds}
@@ -231,33 +212,6 @@ class Worker:
                         self._log.warning("job.lost", job=settlement.job, worker=self._name)
         finally:
             self._settler = None
-
-
-def event_of(row: Row, bodies: Bodies) -> Event:
-    """Build what a handler is given from a claimed job."""
-    body: str | None = row["body"]
-    payload = orjson.loads(body) if body is not None else row["payload"]
-    video = sources.video_of(row["kind"], payload)
-    if video.id is None:
-        video = video.model_copy(update={"id": row["video_id"]})
-    strings = tuple(LongString.model_validate(string) for string in row["strings"] or ())
-    digest = row["body_sha256"]
-    stored = StoredBody(
-        raw=None if body is None else body.encode(),
-        path=None if digest is None else bodies.path(digest),
-        strings=strings,
-    )
-    return Event(
-        id=row["id"],
-        source=row["source"],
-        type=row["type"],
-        key=f"{row['identity']}:{row['what']}",
-        received_at=utc(row["received_at"]),
-        warnings=tuple(row["warnings"]),
-        video=video,
-        payload=payload,
-        body=stored,
-    )
 
 
 def work(config: settings.Settings, specs: Sequence[str], *, name: str, relative_to: Path | None) -> int:
@@ -299,7 +253,7 @@ def main() -> None:
         specs = options.handlers
         status = work(config, specs, name=options.name, relative_to=Path.cwd() if specs else None)
     except ReceiverError as error:
-        print(f"receiver: {error}", file=sys.stderr)
+        sys.stderr.write(f"receiver: {error}\n")
         status = 2 if isinstance(error, UsageError) else 1
     sys.stdout.flush()
     sys.stderr.flush()

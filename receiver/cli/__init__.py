@@ -47,7 +47,9 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", metavar="FILE", help="The configuration.  [default: ./receiver.toml or $RECEIVER_CONFIG]")
+@click.option(
+    "--config", metavar="FILE", help="The configuration.  [default: ./receiver.toml or $RECEIVER_CONFIG]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.version_option(__version__, prog_name="receiver")
 @click.pass_context
@@ -82,6 +84,8 @@ def _status_of_command() -> int:
             click.echo(f"receiver: {line}", err=True)
         return 2 if isinstance(error, (UsageError, StoreInUse, StoreDamaged)) else 1
     except OSError as error:
-        click.echo(f"receiver: {error.filename or ''}: {error.strerror or error}".replace(": :", ":"), err=True)
+        click.echo(
+            f"receiver: {error.filename or ''}: {error.strerror or error}".replace(": :", ":"), err=True
+        )
         return 1
     return status if isinstance(status, int) else 0

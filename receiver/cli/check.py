@@ -63,9 +63,15 @@ def _check_configuration(config: Settings, found: _Findings) -> None:
     if not config.sources:
         found.add("error", "configuration", "no source is configured; add a table [sources.NAME]")
     if config.file is not None and config.file.stat().st_mode & 0o077:
-        found.add("warning", "configuration", f"others can read {config.file}, which holds credentials; chmod 600 it")
+        found.add(
+            "warning",
+            "configuration",
+            f"others can read {config.file}, which holds credentials; chmod 600 it",
+        )
     if config.server.public_url is None:
-        found.add("warning", "configuration", "server.public_url is not set; senders have to be told where to call")
+        found.add(
+            "warning", "configuration", "server.public_url is not set; senders have to be told where to call"
+        )
 
 
 def _check_handlers(config: Settings, specs: tuple[str, ...], found: _Findings) -> None:
@@ -87,7 +93,11 @@ def _check_store(config: Settings, found: _Findings) -> None:
         jobs = ", ".join(f"{count} {state}" for state, count in sorted(status["jobs"].items())) or "none"
         found.add("ok", "store", f"writable, jobs: {jobs}, workers alive: {len(status['workers'])}")
         if status["jobs"].get("dead"):
-            found.add("warning", "store", f"{status['jobs']['dead']} jobs are dead; see `receiver events --state dead`")
+            found.add(
+                "warning",
+                "store",
+                f"{status['jobs']['dead']} jobs are dead; see `receiver events --state dead`",
+            )
         newest = await store.events(_any(), limit=1, before=None)
         if newest and newest[0]["received_at"] > now_ms() + _SKEW_MS:
             found.add("warning", "clock", "the newest event is from the future; the clock was set back")
@@ -117,7 +127,9 @@ async def _check_bodies(config: Settings, store: Any, found: _Findings) -> None:
 def _check_disk(config: Settings, found: _Findings) -> None:
     for name, folder in (("store", config.database.parent), ("bodies", config.bodies_folder)):
         free = shutil.disk_usage(_existing(folder)).free
-        severity = "ok" if free > max(_LOW_DISK, config.server.max_body + config.bodies.reserve) else "warning"
+        severity = (
+            "ok" if free > max(_LOW_DISK, config.server.max_body + config.bodies.reserve) else "warning"
+        )
         found.add(severity, "disk", f"{bytes_in_words(free)} free for the {name} in {folder}")
 
 

@@ -83,7 +83,9 @@ class _Stage:
         api = Options(port=0, organization_id=credentials.organization_id, api_keys=(credentials.api_key,))
         async with serving(api, tell=self._sandbox_told) as sandbox_url:
             config = self._configure(configuration(credentials, s3_base_url=f"{sandbox_url}/videofs"))
-            self.tell("sandbox.started", f"a stand-in for the video API listens at {sandbox_url}", url=sandbox_url)
+            self.tell(
+                "sandbox.started", f"a stand-in for the video API listens at {sandbox_url}", url=sandbox_url
+            )
             receiver = await self._start(config)
             reading = asyncio.create_task(self._read(receiver))
             acting = asyncio.create_task(self._act(sandbox_url, credentials.api_key))
@@ -139,16 +141,28 @@ class _Stage:
             self.url = fields["url"]
             self.tell("server.started", f"the receiver is ready at {self.url}", url=self.url)
         elif event == "event.recorded":
-            text = f"callback: {fields['type']} of video {fields['video']}, {bytes_in_words(fields['bytes'])}, recorded"
+            size = bytes_in_words(fields["bytes"])
+            text = f"callback: {fields['type']} of video {fields['video']}, {size}, recorded"
             self.tell(event, text, video=fields["video"], type=fields["type"])
         elif event == "job.started":
-            self.tell(event, f"handler {fields['handler']} runs on video {fields['video']}", video=fields["video"])
+            self.tell(
+                event, f"handler {fields['handler']} runs on video {fields['video']}", video=fields["video"]
+            )
         elif event == "video.saved":
             path = Path(fields["path"])
-            self.tell(event, f"file: {path} ({bytes_in_words(fields['bytes'])})", path=str(path), sha256=fields["sha256"])
+            self.tell(
+                event,
+                f"file: {path} ({bytes_in_words(fields['bytes'])})",
+                path=str(path),
+                sha256=fields["sha256"],
+            )
             self.saved[fields["video"]] = path
         elif event in ("job.failed", "job.retried"):
-            self.tell(event, f"handler {fields['handler']}: {event[4:]}: {fields['reason']}", reason=fields["reason"])
+            self.tell(
+                event,
+                f"handler {fields['handler']}: {event[4:]}: {fields['reason']}",
+                reason=fields["reason"],
+            )
             if event == "job.failed":
                 self.dead.append(fields["reason"])
         elif fields.get("level") in ("warning", "error"):
@@ -167,7 +181,11 @@ class _Stage:
         async with httpx.AsyncClient(trust_env=False, base_url=sandbox_url, timeout=30) as client:
             wanted: dict[str, dict[str, Any]] = {}
             for video in _VIDEOS:
-                order = {**video, "script": f"About: {video['title']}.", "webhook_url": f"{self.url}/webhooks/opennote"}
+                order = {
+                    **video,
+                    "script": f"About: {video['title']}.",
+                    "webhook_url": f"{self.url}/webhooks/opennote",
+                }
                 answer = await client.post(
                     "/v1/video/create", json=order, headers={"Authorization": f"Bearer {api_key}"}
                 )
@@ -175,11 +193,15 @@ class _Stage:
                 video_id = answer.json()["video_id"]
                 wanted[video_id] = video
                 form = "as a link" if video["upload_to_s3"] else "inline"
-                self.tell("video.asked", f'asked for "{video["title"]}" ({form}): video {video_id}', video=video_id)
+                self.tell(
+                    "video.asked", f'asked for "{video["title"]}" ({form}): video {video_id}', video=video_id
+                )
             await self._until(lambda: wanted.keys() <= self.saved.keys(), "not all videos arrived in time")
             for video_id in wanted:
                 await self._compare(client, video_id)
-        self.tell("demo.done", f"all {len(wanted)} videos are in {self.saved[video_id].parent}", videos=len(wanted))
+        self.tell(
+            "demo.done", f"all {len(wanted)} videos are in {self.saved[video_id].parent}", videos=len(wanted)
+        )
 
     async def _compare(self, client: Any, video_id: str) -> None:
         made = await client.get(f"/_sandbox/videos/{video_id}")

@@ -34,7 +34,9 @@ def with_store(config: Settings, action: Callable[[Store], Awaitable[T]]) -> T:
 
 @click.command
 @filters
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many."
+)
 @common
 def events(options: Common, *, limit: int, **wanted: Any) -> None:
     """List events, newest first."""
@@ -174,7 +176,9 @@ def _tell(row: Row) -> None:
     click.echo("deliveries:")
     for delivery in row["deliveries"]:
         size = bytes_in_words(delivery["bytes"])
-        click.echo(plain(f"  {local(delivery['received_at'])}  {delivery['verdict']:9}  {delivery['via']}  {size}"))
+        click.echo(
+            plain(f"  {local(delivery['received_at'])}  {delivery['verdict']:9}  {delivery['via']}  {size}")
+        )
     click.echo("jobs:" if row["jobs"] else "jobs: none; no handler wants such an event")
     for job in row["jobs"]:
         _tell_job(job, [attempt for attempt in row["attempts"] if attempt["job"] == job["id"]])
@@ -189,14 +193,17 @@ def _tell_job(job: Row, attempts: list[Row]) -> None:
     click.echo(plain(said + (f": {job['last_error']}" if job["last_error"] else "")))
     for attempt in attempts:
         seconds = (attempt["ended_at"] - attempt["started_at"]) / 1000
-        line = f"    attempt {attempt['number']}: {local(attempt['started_at'])}, {seconds:.1f} s, {attempt['outcome']}"
+        began = local(attempt["started_at"])
+        line = f"    attempt {attempt['number']}: {began}, {seconds:.1f} s, {attempt['outcome']}"
         click.echo(plain(line + (f": {attempt['error']}" if attempt["error"] else "")))
     if job["result"]:
         click.echo(plain(f"    result: {job['result']}"))
 
 
 @click.command
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many."
+)
 @common
 def rejections(options: Common, *, limit: int) -> None:
     """List the last requests that were not believed, newest first: which check failed, never a value."""
@@ -206,7 +213,14 @@ def rejections(options: Common, *, limit: int) -> None:
             json_line({**row, "at": iso(row["at"])})
         return
     lines = [
-        (local(row["at"]), row["source"], str(row["status"]), row["peer"], str(row["repeated"]), row["reason"])
+        (
+            local(row["at"]),
+            row["source"],
+            str(row["status"]),
+            row["peer"],
+            str(row["repeated"]),
+            row["reason"],
+        )
         for row in rows
     ]
     table(("at", "source", "status", "peer", "times", "reason"), lines, empty="no rejections")

@@ -34,7 +34,9 @@ class Moment(click.ParamType[int]):
         try:
             return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() * 1000)
         except ValueError:
-            self.fail(f"{text!r} is neither an age such as 1h nor a date such as 2026-01-31T12:00", param, ctx)
+            self.fail(
+                f"{text!r} is neither an age such as 1h nor a date such as 2026-01-31T12:00", param, ctx
+            )
 
 
 def filters(command: Command) -> Command:

@@ -55,12 +55,18 @@ class _Parcel:
 
 @click.command
 @click.argument("source")
-@click.option("--type", "kind", default="completed", show_default=True, help=f"One of {', '.join(sample.KINDS)}.")
-@click.option("--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Carry this file inline.")
+@click.option(
+    "--type", "kind", default="completed", show_default=True, help=f"One of {', '.join(sample.KINDS)}."
+)
+@click.option(
+    "--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Carry this file inline."
+)
 @click.option("--inline", is_flag=True, help="Carry a video inline (the default without --url).")
 @click.option("--url", help="Carry this link to the video.")
 @click.option("--id", "video_id", help="The video's id.  [default: a fresh one for each callback]")
-@click.option("--repeat", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="Send so many.")
+@click.option(
+    "--repeat", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="Send so many."
+)
 @click.option("--to", metavar="URL", help="The receiver's base URL.  [default: server.host and server.port]")
 @common
 def send(
@@ -122,7 +128,9 @@ async def _send_all(parcel: _Parcel, video_id: str | None, repeat: int, *, as_js
                 answer = await parcel.post(client, chosen)
             except httpx.HTTPError as error:
                 reason = str(error) or type(error).__name__
-                raise CommandFailed(f"{parcel.target} can't be reached: {reason}; is `receiver serve` running?") from error
+                raise CommandFailed(
+                    f"{parcel.target} can't be reached: {reason}; is `receiver serve` running?"
+                ) from error
             refused += answer.status_code not in _OK
             if as_json:
                 json_line({"video_id": chosen, "status": answer.status_code, "answer": answer.json()})

@@ -15,9 +15,13 @@ from receiver.cli.output import json_line
 
 @click.command
 @click.option("--host", help="Address to listen on.  [default: server.host]")
-@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0: any free one.  [default: server.port]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="TCP port; 0: any free one.  [default: server.port]"
+)
 @specs
-@click.option("--workers", type=click.IntRange(0, 256), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--workers", type=click.IntRange(0, 256), default=1, show_default=True, help="Worker processes."
+)
 @click.option("--no-worker", is_flag=True, help="Receive and record only; run no handlers here.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
 @common
@@ -90,7 +94,9 @@ def worker(options: Common, *, specs: tuple[str, ...]) -> None:
         try:
             await store.connect()
         except StoreDown as error:
-            raise CommandFailed(f"no server is running on {config.database}; start one with `receiver serve`") from error
+            raise CommandFailed(
+                f"no server is running on {config.database}; start one with `receiver serve`"
+            ) from error
         await store.close()
 
     config = options.settings()

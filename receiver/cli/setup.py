@@ -12,8 +12,8 @@ import click
 
 from receiver.cli.options import Common, common, specs
 from receiver.cli.output import json_line, table
-from receiver.errors import CommandFailed
 from receiver.cli.template import Credentials, configuration
+from receiver.errors import CommandFailed
 
 if TYPE_CHECKING:
     from receiver.loading import Loaded
@@ -53,7 +53,9 @@ def write_configuration(directory: Path, text: str) -> Path:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
-        raise CommandFailed(f"{path} exists already and was left as it is; remove it, or name another folder") from error
+        raise CommandFailed(
+            f"{path} exists already and was left as it is; remove it, or name another folder"
+        ) from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     return path

@@ -7,7 +7,8 @@ from receiver.settings import Settings
 from receiver.sources import opennote
 from receiver.sources.base import Source, VideoPlace
 
-_KINDS = {opennote.Opennote.kind: opennote}
+_VIDEO_OF = {opennote.Opennote.kind: opennote.video_of}
+_PLACE_OF = {opennote.Opennote.kind: opennote.place_of}
 
 
 def configured(settings: Settings, *, redactor_key: bytes = b"") -> dict[str, Source]:
@@ -23,9 +24,9 @@ def configured(settings: Settings, *, redactor_key: bytes = b"") -> dict[str, So
 
 def video_of(kind: str, payload: Payload) -> Video:
     """Normalise a stored payload of a source of this kind, configured or not."""
-    return _KINDS[kind].video_of(payload)
+    return _VIDEO_OF[kind](payload)
 
 
 def place_of(kind: str, payload: Payload, source: Source | None) -> VideoPlace | None:
     """Say where the video of a stored payload is; a source that is gone gets its kind's defaults."""
-    return source.place(payload) if source is not None else _KINDS[kind].place_of(payload)
+    return source.place(payload) if source is not None else _PLACE_OF[kind](payload)

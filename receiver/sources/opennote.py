@@ -11,14 +11,22 @@ import math
 import re
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 
 from receiver.errors import BadBody
 from receiver.model import EventType, Payload, Source, Video, VideoFailure
 from receiver.settings import OpennoteSettings
-from receiver.sources.base import Admission, Denied, Digests, Headers, InlineVideo, LinkedVideo, News, VideoPlace
+from receiver.sources.base import (
+    Admission,
+    Denied,
+    Digests,
+    Headers,
+    InlineVideo,
+    LinkedVideo,
+    News,
+    VideoPlace,
+)
 from receiver.sources.verify import Redactor, digest, is_one_of
 
 PLATFORM = b"opennote-api"
@@ -166,7 +174,9 @@ def _classify(payload: Payload, *, is_foreign: bool) -> tuple[str, EventType]:
     if not isinstance(status, str):
         return "other:", "video.unknown"
     if not status.isprintable() or len(status) > _LONGEST_ID:
-        raise BadBody(f"status: longer than {_LONGEST_ID} characters, or with characters that can't be printed")
+        raise BadBody(
+            f"status: longer than {_LONGEST_ID} characters, or with characters that can't be printed"
+        )
     if is_foreign:
         return f"other:{status}", "video.unknown"
     if status == "completed":
@@ -185,7 +195,9 @@ def _identifier(value: JsonValue, where: str) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     if len(value) > _LONGEST_ID or not value.isprintable():
-        raise BadBody(f"{where}: longer than {_LONGEST_ID} characters, or with characters that can't be printed")
+        raise BadBody(
+            f"{where}: longer than {_LONGEST_ID} characters, or with characters that can't be printed"
+        )
     return value
 
 
@@ -224,14 +236,18 @@ def _number(value: JsonValue) -> float | None:
 def _sources(value: JsonValue) -> tuple[Source, ...]:
     items = value if isinstance(value, list) else []
     return tuple(
-        Source(url=_text(item.get("url")), content=_text(item.get("content"))) for item in items if isinstance(item, dict)
+        Source(url=_text(item.get("url")), content=_text(item.get("content")))
+        for item in items
+        if isinstance(item, dict)
     )
 
 
 def _failure(payload: Payload, result: Payload) -> VideoFailure:
     for value in (payload.get("error"), result.get("error")):
         if isinstance(value, dict):
-            return VideoFailure(code=_text(value.get("code")) or "", message=_text(value.get("message")) or "")
+            return VideoFailure(
+                code=_text(value.get("code")) or "", message=_text(value.get("message")) or ""
+            )
         if isinstance(value, str) and value:
             code = value if re.fullmatch(r"[a-z0-9_.-]{1,64}", value) else ""
             return VideoFailure(code=code, message=_text(payload.get("message")) or value)

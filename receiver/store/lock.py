@@ -23,7 +23,7 @@ class StoreLock:
             if time.monotonic() >= deadline:
                 owner = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 os.close(self._descriptor)
-                raise StoreInUse(f"another receiver (process {owner}) is using {database}; stop it first, or name another store")
+                raise StoreInUse(f"another receiver (process {owner}) is using {database}; stop it first")
             time.sleep(0.02)  # a former store may be on its way out
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)

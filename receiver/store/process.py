@@ -71,7 +71,9 @@ class Connection(asyncio.Protocol):
     async def _do(self, verb: str, arguments: Any) -> Any:
         if verb == "hello":
             if arguments != wire.PROTOCOL:
-                raise StoreError(f"the running server is receiver {__version__}, which speaks another protocol; use its version")
+                raise StoreError(
+                    f"the running server is receiver {__version__}; use a command of that version"
+                )
             self._is_greeted = True
             key = self._service.redactor_key.hex()
             return {"version": __version__, "run": self._service.run, "redactor_key": key}
@@ -190,7 +192,9 @@ def main() -> None:
     try:
         lock = StoreLock(options.database, wait_seconds=_LOCK_WAIT_SECONDS)
         try:
-            status = _loop_runner(run(options.database, run_id=options.run, lease_seconds=options.lease_seconds))
+            status = _loop_runner(
+                run(options.database, run_id=options.run, lease_seconds=options.lease_seconds)
+            )
         finally:
             lock.release()
     except (StoreInUse, StoreDamaged, StoreError) as error:
@@ -201,7 +205,7 @@ def main() -> None:
 
 
 def _refuse(reason: str) -> int:
-    print(f"receiver: {reason}", file=sys.stderr)
+    sys.stderr.write(f"receiver: {reason}\n")
     return EXIT_REFUSED
 
 

@@ -80,7 +80,7 @@ class Remote:
         self._sender: asyncio.Task[None] | None = None
 
     async def connect(self) -> Remote:
-        """Connect and compare versions. Raise StoreDown when nobody serves, StoreError for another version."""
+        """Connect and compare versions. Raise StoreDown (nobody serves), StoreError (another version)."""
         async with self._connecting:
             if self._link is None or not self._link.is_open:
                 self._link = await self._dial()
@@ -163,7 +163,9 @@ class Remote:
 
     async def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
         """See `base.Jobs`."""
-        settled: list[bool] = await self._ask("settle", [worker, [tuple(settlement) for settlement in settlements]])
+        settled: list[bool] = await self._ask(
+            "settle", [worker, [tuple(settlement) for settlement in settlements]]
+        )
         return settled
 
     async def renew(self, worker: str, jobs: Sequence[int]) -> None:

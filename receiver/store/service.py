@@ -173,7 +173,15 @@ class Service:
         lost = unknown & self._unknown.get(worker, set())
         self._unknown[worker] = unknown - lost
         if lost:
-            await self._write(partial(self._jobs.lose, sorted(lost), worker=worker, now=self._wall(), reason="the claim never arrived"))
+            await self._write(
+                partial(
+                    self._jobs.lose,
+                    sorted(lost),
+                    worker=worker,
+                    now=self._wall(),
+                    reason="the claim never arrived",
+                )
+            )
             self._bell.ring()
 
     async def release(self, worker: str, *, reason: str = "the worker is gone") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
@@ -181,6 +182,20 @@ async def test_a_body_that_comes_again_during_the_sweep_stays(bodies: Bodies) ->
 
     assert await bodies.sweep(known=known, before=time.time() - 3600) == SweepReport()
     assert bodies.missing([sha256]) == []
+
+
+def test_a_body_is_not_removed_while_it_is_being_kept_again(bodies: Bodies) -> None:
+    sha256 = kept(bodies, b"again", at=YESTERDAY)
+    shard = os.open(bodies.path(sha256).parent, os.O_RDONLY)
+    fcntl.flock(shard, fcntl.LOCK_SH)  # as `keep` holds it, perhaps in another process
+    removal = bodies.executor.submit(bodies.remove, sha256, before=time.time())
+    with pytest.raises(TimeoutError):
+        removal.result(timeout=0.05)
+    os.utime(bodies.path(sha256), (time.time() + 60, time.time() + 60))
+    os.close(shard)
+    assert removal.result(timeout=10) is None
+    assert bodies.missing([sha256]) == []
+    bodies.close()
 
 
 @pytest.mark.anyio

@@ -65,10 +65,12 @@ def test_padding_may_be_missing_and_surplus_bits_are_ignored(text: str) -> None:
         (b"data:video/mp4,QUJD", "does not say base64"),
         (b"data:" + b"x" * 2000, "does not say base64"),
         (b"data:;base64", "is not base64, at byte 4"),
+        (b"data:;base64,QU!D", "is not base64, at byte 15"),
     ],
 )
 def test_an_error_says_where_it_is(raw: bytes, reason: str) -> None:
-    for chunks in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
+    for step in (1, 4, len(raw) + 1):
+        chunks = [raw[i : i + step] for i in range(0, len(raw), step)]
         with pytest.raises(Hopeless, match=reason):
             decoded(*chunks)
 

@@ -14,7 +14,9 @@ from receiver.store import queries
 from receiver.store.migrate import migrate
 
 _HEADER = b"SQLite format 3\x00"
-_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"})
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"}
+)
 _OLDEST_SQLITE = (3, 38, 0)  # STRICT tables, RETURNING, and ->> are used
 
 
@@ -27,7 +29,9 @@ class Database:
 
     def __init__(self, path: Path, *, now: int) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, _OLDEST_SQLITE))} is needed")
+            raise StoreError(
+                f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, _OLDEST_SQLITE))} is needed"
+            )
         self.path = path
         self.sql = queries.load("sqlite")
         prepare_file(path)

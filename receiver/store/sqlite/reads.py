@@ -30,7 +30,9 @@ class Reads:
         try:
             async with self._opening:
                 if self._connection is None:
-                    self._connection = await aiosqlite.connect(read_only(self._path), uri=True, isolation_level=None)
+                    self._connection = await aiosqlite.connect(
+                        read_only(self._path), uri=True, isolation_level=None
+                    )
                     self._connection.row_factory = sqlite3.Row
             rows = await self._connection.execute_fetchall(self._sql[name], parameters)
         except sqlite3.Error as error:
@@ -94,7 +96,9 @@ def integrity(path: Path) -> list[str]:
     try:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         strays = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
-        return found + [f"{table} row {row} refers to nothing in {parent}" for table, row, parent, _ in strays]
+        return found + [
+            f"{table} row {row} refers to nothing in {parent}" for table, row, parent, _ in strays
+        ]
     except sqlite3.DatabaseError as error:
         return [str(error)]
     finally:

@@ -1,0 +1,59 @@
+"""Values that a configuration may hold, checked as they are read."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("expected a URL that begins with https://")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("plain http is for loopback hosts only; use https://")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("expected a base URL without user, query or fragment")
+    return value.rstrip("/")
+
+
+def _header_secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text:
+        raise ValueError("must not be empty")
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("must be printable ASCII without blanks, as it travels in a header")
+    return value
+
+
+def _header_text(value: str) -> str:
+    return _header_secret(SecretStr(value)).get_secret_value()
+
+
+def _file_url(value: str, scheme: str, later: str) -> str:
+    if value.startswith(later):
+        raise ValueError(f"{later}… is not supported by this version; use {scheme}:///…")
+    if not value.startswith(f"{scheme}:///") or len(value) <= len(scheme) + 4:
+        raise ValueError(f"expected {scheme}:///path (relative) or {scheme}:////path (absolute)")
+    return value
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
+HeaderText = Annotated[str, AfterValidator(_header_text)]
+StoreUrl = Annotated[str, AfterValidator(lambda value: _file_url(value, "sqlite", "postgresql:"))]
+BodiesUrl = Annotated[str, AfterValidator(lambda value: _file_url(value, "file", "s3:"))]
