@@ -112,7 +112,7 @@ class _Family:
         self._run = secrets.token_hex(4)
         self._started_at = time.time()
         self._store = Remote(config.database, run=self._run)
-        self._bodies = Bodies(config.bodies_folder)
+        self._bodies = Bodies(config.bodies_folder, reserve=config.bodies.reserve)
         self._cards: list[HandlerCard] = []
         self._store_child = Child("store", self._store_command, log=self.log)
         self._workers = [self._worker(number) for number in range(1, options.workers + 1)]
@@ -242,6 +242,7 @@ class _Family:
         await asyncio.gather(*(worker.stop(seconds=1.0) for worker in self._workers))
         await self._store.close()
         await self._store_child.stop(seconds=_STORE_STOP_SECONDS)
+        await asyncio.to_thread(self._bodies.close)
 
 
 class Application:

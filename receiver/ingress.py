@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from receiver import ids
+from receiver.announcer import Announcer
 from receiver.answers import (
     NOT_JSON,
     ONLY_POST,
@@ -17,6 +18,7 @@ from receiver.answers import (
     UNAUTHORIZED,
     UNKNOWN_PATH,
     Answer,
+    Receipted,
     Receive,
     Scope,
     Send,
@@ -30,11 +32,10 @@ from receiver.record import Arrival, JobRow
 from receiver.rejections import Rejections
 from receiver.router import HandlerCard, plan
 from receiver.sources.base import Admission, Denied, Digests, Headers, News, Source
-from receiver.store.base import Intake, Receipt
+from receiver.store.base import Intake
 
 PREFIX = "/webhooks/"
 _SEEN = {"accepted": "accepted", "duplicate": "duplicate", "conflict": "duplicate"}
-_LOGGED = {"accepted": "event.recorded", "duplicate": "delivery.repeated", "conflict": "delivery.conflicted"}
 
 
 class Ingress:
@@ -63,6 +64,7 @@ class Ingress:
         self._wall = wall
         self._random = random
         self._log = log
+        self._announcer = Announcer(log)
         self._trusted_proxies = trusted_proxies
         self._plans: dict[tuple[str, str], list[JobRow]] = {}
 
@@ -118,24 +120,23 @@ class Ingress:
         news = source.read(body.payload, admission, body.raw, digests)
         arrival = self._arrival(source, news, body, scope)
         receipt = await self._intake.record(arrival)
-        self._log_receipt(arrival, receipt)
-        return Answer(200, {"status": _SEEN[receipt.verdict], "event": receipt.event_id})
+        self._announcer.announce(arrival, receipt)
+        return Receipted(_SEEN[receipt.verdict], receipt.event_id)
 
     def _arrival(self, source: Source, news: News, body: ReceivedBody, scope: Scope) -> Arrival:
         now = self._wall()
-        video = news.video
         is_small = body.raw is not None
         return Arrival(
-            event_id=ids.event_id(now, self._random(10)),
+            event_id=ids.event_id(now, self._random(ids.RANDOM_BYTES)),
             source=source.name,
             kind=source.kind,
             identity=news.identity,
             what=news.what,
             type=news.type,
-            video_id=video.id or "",
-            status=video.status,
-            progress=video.progress,
-            title=video.title,
+            video_id=news.video_id,
+            status=news.status,
+            progress=news.progress,
+            title=news.title,
             content=news.content,
             warnings=list(news.warnings),
             received_at=now,
@@ -177,16 +178,6 @@ class Ingress:
 
     def _peer(self, scope: Scope) -> str:
         return peer_of(scope["client"], scope["headers"], self._trusted_proxies)
-
-    def _log_receipt(self, arrival: Arrival, receipt: Receipt) -> None:
-        self._log.info(
-            _LOGGED[receipt.verdict],
-            event_id=receipt.event_id,
-            source=arrival.source,
-            type=arrival.type,
-            video=arrival.video_id,
-            bytes=arrival.size,
-        )
 
 
 def _is_json(fields: Mapping[bytes, bytes]) -> bool:

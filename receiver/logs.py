@@ -25,6 +25,7 @@ EVENTS = {
     "event.recorded": "a delivery became an event, durably",
     "delivery.repeated": "a delivery was a duplicate of a recorded event",
     "delivery.conflicted": "a delivery contradicts a completed event; nothing is dispatched",
+    "deliveries.summed": "how many more were recorded in the last second, when there are too many to tell",
     "delivery.rejected": "a request was not believed",
     "delivery.refused": "a believed request could not be recorded, or its body was wrong",
     "delivery.abandoned": "the sender went away before its body was complete",

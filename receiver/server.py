@@ -13,6 +13,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -41,8 +42,8 @@ _BAD_REQUEST = b"\r\n".join(
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class _LingeringTransport:
-    """What a response is written to. Closing it early half-closes, so that the answer arrives.
+class _ResponseTransport:
+    """What a response is written to: head and body leave together, and closing early half-closes.
 
     Closing a socket with unread input makes the kernel send a reset, and a reset discards the
     answer that the sender has not read yet. So: end our side, read on for a little, then close.
@@ -50,10 +51,28 @@ class _LingeringTransport:
 
     def __init__(self, protocol: Protocol, transport: asyncio.Transport) -> None:
         self._protocol = protocol
-        self.write = transport.write
+        self._write = transport.write
+        self._head = b""
         self.is_closing = transport.is_closing
 
+    def write(self, data: bytes) -> None:
+        """Keep a final response's head until its body, or its end, comes."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self._head = data
+            return
+        self._write(data)
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            self._write(self._head)
+            self._head = b""
+
     def close(self) -> None:
+        """End the response, and with it the connection."""
+        self.flush()
         self._protocol.linger()
 
 
@@ -61,7 +80,7 @@ class Protocol(HttpToolsProtocol):
     """One connection."""
 
     transport: asyncio.Transport
-    _answering: _LingeringTransport
+    _answering: _ResponseTransport
     _discarded = -1
     """Bytes thrown away since the early answer; -1 while there was none."""
     _head_bytes = 0
@@ -70,7 +89,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._answering = _LingeringTransport(self, self.transport)
+        self._answering = _ResponseTransport(self, self.transport)
         self._head_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
@@ -88,21 +107,21 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def on_headers_complete(self) -> None:
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if (
-            len(self.headers) > MOST_HEADERS
-            or hosts > 1
-            or (not hosts and self.parser.get_http_version() == "1.1")
-        ):
-            raise ValueError(
-                "headers that no honest sender sends"
-            )  # httptools turns it into its own error: 400
-        size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
-        if size > LARGEST_HEAD:
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        # What is raised here httptools turns into an error of its own, and that becomes a 400.
+        if len(names) > MOST_HEADERS or hosts > 1:
+            raise ValueError("headers that no honest sender sends")
+        if not hosts and self.parser.get_http_version() == "1.1":
+            raise ValueError("HTTP/1.1 without a Host header (RFC 9112, 3.2)")
+        if self._head_bytes > LARGEST_HEAD and self._size_of_head() > LARGEST_HEAD:
             raise ValueError("a head over its limit")
         self._is_in_head = False
         self._head_bytes = 0
         super().on_headers_complete()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def on_message_complete(self) -> None:
         self._is_in_head = True
@@ -116,16 +135,48 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(_BAD_REQUEST)
         self.linger()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A sender that half-closes after its request still gets the answer."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.transport = self._answering  # type: ignore[assignment]
         cycle.send_500_response = lambda: OUT_OF_ORDER.send(cycle.send)  # type: ignore[method-assign, arg-type]
+        cycle.send = partial(self._send, cycle)  # type: ignore[method-assign]
         super()._start_asgi_task(cycle, app)
 
+    async def _send(self, cycle: RequestResponseCycle, message: Any) -> None:
+        """Send a response that is ready to be written as it is; leave the others to uvicorn."""
+        ready = message.get("ready")
+        if cycle.response_complete:
+            return  # it was written with its head
+        if ready is None or not cycle.keep_alive or self.flow.write_paused:
+            await RequestResponseCycle.send(cycle, message)
+        elif not cycle.disconnected:
+            cycle.response_started = cycle.response_complete = True
+            cycle.waiting_for_100_continue = False
+            cycle.message_event.set()
+            dates = [
+                b"date: %b\r\n" % value
+                for name, value in self.server_state.default_headers
+                if name == b"date"
+            ]
+            self.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", *dates, ready)))
+            cycle.on_response()
+
     def on_response_complete(self) -> None:
-        if self._discarded >= 0:
-            self.server_state.total_requests += 1
+        self._answering.flush()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing() or self._discarded >= 0:
             return  # nothing that came after an early answer is looked at
-        super().on_response_complete()
+        # Unlike uvicorn's, this sets no timer: `end_if_late` looks after silent connections.
+        self._head_since = self.loop.time()
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def linger(self) -> None:
         """End our side of the connection; close it when the other side has had time to read."""

@@ -18,8 +18,9 @@ from receiver.settings.tables import SECRETS, Settings
 
 DEFAULT_FILE = "receiver.toml"
 _PREFIX = "RECEIVER_"
-# What container platforms put into the environment for a service that is called "receiver".
-_FOREIGN = re.compile(r"RECEIVER(_SERVICE_(HOST|PORT)\w*|(_\w+)?_PORT(_\d+_(TCP|UDP)\w*)?|_NAME)")
+# What container platforms put into the environment for a service that is called "receiver". Two underscores
+# in a row are ours: RECEIVER_SERVER__PORT.
+_FOREIGN = re.compile(r"(?!\w*__)RECEIVER(_SERVICE_(HOST|PORT)\w*|(_\w+)?_PORT(_\d+_(TCP|UDP)\w*)?|_NAME)")
 
 
 def config_file(option: str | None) -> Path:
@@ -104,21 +105,24 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _with_secret_files(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _with_secret_files(tables: dict[str, Any], folder: Path, parents: str = "") -> dict[str, Any]:
     """Replace every `api_keys_file`, `token_file` … by what the file holds."""
     result = dict(tables)
     for key, value in tables.items():
-        if isinstance(value, dict) and key != "handlers":
-            result[key] = _with_secret_files(value, folder)
+        name = parents + key
+        if isinstance(value, dict) and name != "handlers":
+            result[key] = _with_secret_files(value, folder, f"{name}.")
         secret = key.removesuffix("_file")
         if key == secret or secret not in SECRETS:
             continue
         if secret in tables:
-            raise SettingsError(f"{key}: give either {secret} or {key}, not both")
+            raise SettingsError(f"{name}: give either {secret} or {key}, not both")
         try:
             lines = (folder / str(value)).read_text("utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{key}: can't read {value}: {error}") from error
+        except OSError as error:
+            raise SettingsError(f"{name}: can't read {value}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{name}: {value} is not UTF-8 text") from error
         del result[key]
         result[secret] = lines if secret.endswith("s") else "".join(lines)
     return result

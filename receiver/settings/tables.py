@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from receiver.settings.values import BaseUrl, BodiesUrl, HeaderSecret, HeaderText, StoreUrl
+from receiver.settings.values import BaseUrl, BodiesUrl, HeaderSecrets, HeaderText, NotYet, StoreUrl
 from receiver.units import Duration, Size
 
 SECRETS = ("api_keys", "api_key", "webhook_secrets", "token")
@@ -82,15 +82,13 @@ class OpennoteSettings(_Table):
 
     kind: Literal["opennote"]
     organization_id: HeaderText = Field(description="What X-Organization-Id must say.")
-    api_keys: tuple[HeaderSecret, ...] = Field(
-        min_length=1, description="All live keys; X-API-Key must be one of them."
-    )
+    api_keys: HeaderSecrets = Field(description="All live keys; X-API-Key must be one of them.")
     s3_base_url: BaseUrl = Field(
         "https://videofs-opennote-us-east-1.s3.us-east-1.amazonaws.com",
         description="Videos are fetched from below this URL only.",
     )
     api_url: BaseUrl = Field("https://api.opennote.com", description="The provider's API.")
-    confirm: Literal[False] = Field(False, description="Not supported by this version: must be false.")
+    confirm: NotYet = Field(False, description="Not supported by this version: must be false.")
     max_body: Size | None = Field(None, gt=0, description="Largest body; default: the server's.")
 
 

@@ -40,6 +40,18 @@ def _header_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _at_least_one(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if not values:
+        raise ValueError("needs at least one")
+    return values
+
+
+def _not_yet(value: bool) -> bool:
+    if value:
+        raise ValueError("is not supported by this version; must be false")
+    return value
+
+
 def _header_text(value: str) -> str:
     return _header_secret(SecretStr(value)).get_secret_value()
 
@@ -54,6 +66,8 @@ def _file_url(value: str, scheme: str, later: str) -> str:
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
+HeaderSecrets = Annotated[tuple[HeaderSecret, ...], AfterValidator(_at_least_one)]
+NotYet = Annotated[bool, AfterValidator(_not_yet)]
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 StoreUrl = Annotated[str, AfterValidator(lambda value: _file_url(value, "sqlite", "postgresql:"))]
 BodiesUrl = Annotated[str, AfterValidator(lambda value: _file_url(value, "file", "s3:"))]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from receiver.model import EventType, Payload, Video
+from receiver.model import EventType, Payload
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Header names in lower case and values, as they arrived, in their order."""
@@ -47,7 +47,12 @@ class News:
     what: str
     """`progress`, `completed`, `failed`, or `other:<status>`."""
     type: EventType
-    video: Video
+    video_id: str
+    status: str | None = None
+    """The provider's own word."""
+    progress: float | None = None
+    """Percent."""
+    title: str | None = None
     warnings: tuple[str, ...] = ()
     content: str | None = None
     """What a contradiction of a completed event is seen by: the link without its query string

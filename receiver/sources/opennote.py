@@ -10,7 +10,6 @@ import hashlib
 import math
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -107,16 +106,17 @@ class Opennote:
             video_id = "sha256:" + (digests.sha256 or hashlib.sha256(body or b"").hexdigest())
             warnings.append("no_id")
         what, event_type = _classify(payload, is_foreign=foreign)
-        video = video_of(payload)
-        if video.id is None:
-            video = video.model_copy(update={"id": video_id})
+        result = _result(payload)
         return News(
             identity=f"{video_id}@{self._organization}",
             what=what,
             type=event_type,
-            video=video,
+            video_id=video_id,
+            status=_text(payload.get("status")),
+            progress=_progress(payload),
+            title=_text(result.get("title")),
             warnings=tuple(warnings),
-            content=_content(video, payload, digests) if what == "completed" else None,
+            content=_content(result, digests) if what == "completed" else None,
         )
 
     def place(self, payload: Payload) -> VideoPlace | None:
@@ -142,13 +142,11 @@ def callback_headers(organization_id: str, api_key: str, *, video_id: str) -> di
 
 def video_of(payload: Payload) -> Video:
     """Normalise a status object; a field of a wrong type counts as not given."""
-    response = payload.get("response")
-    result: Payload = response if isinstance(response, dict) else {}
-    percentage = payload.get("completion_percentage")
+    result = _result(payload)
     return Video(
         id=_text(payload.get("video_id")) or None,
         status=_text(payload.get("status")),
-        progress=_number(payload.get("progress") if percentage is None else percentage),
+        progress=_progress(payload),
         title=_text(result.get("title")),
         url=_text(result.get("s3_url")) or None,
         inline=_has_inline(result),
@@ -206,17 +204,24 @@ def _has_inline(result: Payload) -> bool:
     return bool(inline) and isinstance(inline, (str, dict))
 
 
-def _content(video: Video, payload: Payload, digests: Digests) -> str | None:
+def _content(result: Payload, digests: Digests) -> str | None:
     """What a contradiction would differ in."""
-    if video.inline:
+    if _has_inline(result):
         checksum = digests.strings.get(INLINE_PATH)
-        if checksum is None:
-            response: Any = payload["response"]
-            checksum = hashlib.sha256(str(response["b64_video"]).encode()).hexdigest()
-        return f"inline {checksum}"
-    if video.url:
-        return "url " + video.url.partition("?")[0].partition("#")[0]
-    return None
+        return f"inline {checksum or hashlib.sha256(str(result['b64_video']).encode()).hexdigest()}"
+    url = _text(result.get("s3_url"))
+    return f"url {url.partition('?')[0].partition('#')[0]}" if url else None
+
+
+def _result(payload: Payload) -> Payload:
+    response = payload.get("response")
+    return response if isinstance(response, dict) else {}
+
+
+def _progress(payload: Payload) -> float | None:
+    """The API's reference calls it completion_percentage, the guide's example progress."""
+    percentage = payload.get("completion_percentage")
+    return _number(payload.get("progress") if percentage is None else percentage)
 
 
 def _text(value: JsonValue) -> str | None:

@@ -20,6 +20,9 @@ CREDENTIAL_HEADERS = frozenset(
 )
 _TELLING = (b"key", b"secret", b"token", b"signature", b"password", b"auth", b"cookie", b"credential")
 _LONGEST_VALUE = 1024
+_MOST_NAMES = 256
+_SHORTEST_FOUND = 8
+"""Bytes: a known credential that is shorter may be part of an innocent word."""
 
 
 def digest(value: bytes) -> bytes:
@@ -62,18 +65,20 @@ class Redactor:
 
     def redact(self, headers: Headers) -> list[tuple[str, str]]:
         """Keep names and values; replace credentials, cut what is absurdly long."""
+        hides = self._hides
         return [
             (
                 name.decode("latin-1"),
-                self.fingerprint(value) if self._hides(name) else value[:_LONGEST_VALUE].decode("latin-1"),
+                self.fingerprint(value)
+                if (known := self._seen.get(name)) or (known is None and hides(name))
+                else value[:_LONGEST_VALUE].decode("latin-1"),
             )
             for name, value in headers
         ]
 
     def _hides(self, name: bytes) -> bool:
-        hides = self._seen.get(name)
-        if hides is None:
-            hides = may_be_credential(name)
-            if len(self._seen) < 256:  # names are the sender's choice; the memory for them is not
-                self._seen[name] = hides
-        return hides
+        """Decide once for each name; names are the sender's choice, so the memory for them is bounded."""
+        is_hidden = may_be_credential(name)
+        if len(self._seen) < _MOST_NAMES:
+            self._seen[name] = is_hidden
+        return is_hidden

@@ -33,7 +33,15 @@ def available(database: str) -> list[Migration]:
 
 
 def migrate(connection: sqlite3.Connection, *, now: int) -> list[Migration]:
-    """Bring a database up to date; return what was applied.
+    """Bring a database up to date; return what was applied. Raise StoreDamaged as `pending` does."""
+    steps = pending(connection)
+    for step in steps:
+        _apply(connection, step, now=now)
+    return steps
+
+
+def pending(connection: sqlite3.Connection) -> list[Migration]:
+    """The steps that a database lacks; it is only read.
 
     Raise StoreDamaged for a database of a newer version, or one whose steps are not ours.
     """
@@ -47,10 +55,7 @@ def migrate(connection: sqlite3.Connection, *, now: int) -> list[Migration]:
     for step, (number, checksum) in zip(known, applied, strict=False):
         if (step.number, step.checksum) != (number, checksum):
             raise StoreDamaged(f"migration {number} of the database is not the one that this version knows")
-    pending = known[len(applied) :]
-    for step in pending:
-        _apply(connection, step, now=now)
-    return pending
+    return known[len(applied) :]
 
 
 def _applied(connection: sqlite3.Connection) -> list[tuple[int, str]]:

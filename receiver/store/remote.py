@@ -93,10 +93,13 @@ class Remote:
                 _, link = await loop.create_unix_connection(_Link, name)
         except OSError as error:
             raise StoreDown("no store is running") from error
-        greeting = await self._answer(link.request("hello", wire.PROTOCOL))
-        if self._run not in (None, greeting["run"]):
+        try:
+            greeting = await self._answer(link.request("hello", wire.PROTOCOL))
+            if self._run not in (None, greeting["run"]):
+                raise StoreDown("the store of another server still has the database")
+        except (StoreDown, StoreError):
             link.close()
-            raise StoreDown("the store of another server still has the database")
+            raise
         self.redactor_key = bytes.fromhex(greeting["redactor_key"])
         return link
 
@@ -134,6 +137,9 @@ class Remote:
                     receipts = await self._ask("record", [tuple(arrival) for arrival, _ in batch])
                 except (Unavailable, StoreError) as error:
                     _fail(batch, error)
+                    continue
+                except (TypeError, ValueError) as error:  # a value that JSON can't carry
+                    _fail(batch, StoreError(f"the arrivals can't be sent to the store: {error}"))
                     continue
                 for (_, future), receipt in zip(batch, receipts, strict=True):
                     if not future.done():

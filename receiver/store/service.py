@@ -20,6 +20,8 @@ from receiver.store.sqlite.jobs import Jobs
 from receiver.store.sqlite.reads import Reads, integrity
 
 T = TypeVar("T")
+_WRITE_ERRORS = (sqlite3.Error, ArithmeticError, LookupError, TypeError, ValueError)
+"""What a transaction may fail with: the database, or a value that it can't keep."""
 Write = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 EXTERNAL = "external"
 """The run of a worker that no `serve` started: it outlives one."""
@@ -67,6 +69,7 @@ class Service:
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._wall = wall
+        self._monotonic = monotonic
         self._database = Database(path, now=wall())
         self._intake = Intake(self._database)
         self._jobs = Jobs(self._database)
@@ -109,14 +112,14 @@ class Service:
             self._database.begin()
             results = [operation() for operation, _ in batch]
             self._database.commit()
-        except sqlite3.Error as error:
+        except _WRITE_ERRORS as error:
             self._undo(batch, error)
             return
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
 
-    def _undo(self, batch: list[Write], error: sqlite3.Error) -> None:
+    def _undo(self, batch: list[Write], error: Exception) -> None:
         try:
             self._database.rollback()
             self._intake.forget()
@@ -145,12 +148,12 @@ class Service:
 
     async def claim(self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int) -> list[Row]:
         """See `base.Jobs`."""
-        deadline = self._wall() + wait_ms
+        deadline = self._monotonic() + wait_ms / 1000
         while True:
             self._leases.renew(worker)
             ring = self._bell.next_ring()
             claimed = await self._write(lambda: self._jobs.claim(worker, free, count=count, now=self._wall()))
-            left_ms = deadline - self._wall()
+            left_ms = (deadline - self._monotonic()) * 1000
             if claimed or left_ms <= 0:
                 return claimed
             due = self._jobs.next_due(list(free))
@@ -188,7 +191,11 @@ class Service:
         """See `base.Jobs`."""
         self._leases.forget(worker)
         self._unknown.pop(worker, None)
-        released = await self._write(lambda: self._jobs.release(worker, now=self._wall(), reason=reason))
+        try:
+            released = await self._write(lambda: self._jobs.release(worker, now=self._wall(), reason=reason))
+        except Unavailable:
+            self._leases.renew(worker)  # it still holds its jobs: they are asked for again when it runs out
+            raise
         self._bell.ring()
         return released
 
@@ -238,7 +245,7 @@ class Service:
         self._database.close()
 
 
-def is_fatal(error: sqlite3.Error) -> bool:
+def is_fatal(error: Exception) -> bool:
     """Say whether going on would be a lie: after a failed sync nobody knows what is on disk."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

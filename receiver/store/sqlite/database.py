@@ -6,12 +6,13 @@ import os
 import secrets
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from receiver.errors import StoreDamaged, StoreError
 from receiver.store import queries
-from receiver.store.migrate import migrate
+from receiver.store.migrate import migrate, pending
 
 _HEADER = b"SQLite format 3\x00"
 _NETWORK_FILE_SYSTEMS = frozenset(
@@ -36,6 +37,7 @@ class Database:
         self.sql = queries.load("sqlite")
         prepare_file(path)
         try:
+            self._inspect()
             self.connection = sqlite3.connect(path, isolation_level=None, timeout=5.0, cached_statements=256)
             self.connection.row_factory = sqlite3.Row
             self._configure()
@@ -45,6 +47,11 @@ class Database:
             raise StoreDamaged(f"{path}: {error}; the file was left as it is") from error
         except StoreDamaged as error:
             raise StoreDamaged(f"{path}: {error}") from error
+
+    def _inspect(self) -> None:
+        """Refuse a foreign or newer database before anything is written: going over to WAL is a write."""
+        with closing(sqlite3.connect(read_only(self.path), uri=True, timeout=5.0)) as connection:
+            pending(connection)
 
     def _configure(self) -> None:
         mode = self.connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]

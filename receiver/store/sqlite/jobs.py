@@ -86,10 +86,10 @@ class Jobs:
         return len(held)
 
     def lose(self, jobs: Sequence[int], *, worker: str, now: int, reason: str) -> None:
-        """LOSE some jobs of a worker."""
+        """LOSE some jobs of a worker, those that it still holds."""
         for job in jobs:
-            self._note_attempt(job, worker, "lost", now, reason)
-            self._database.execute("lose_job", {"job": job})
+            if self._database.execute("lose_job", {"job": job, "worker": worker}).rowcount:
+                self._note_attempt(job, worker, "lost", now, reason)
 
     def holders(self) -> list[str]:
         """The workers that hold jobs."""

@@ -63,5 +63,5 @@ SELECT DISTINCT worker FROM jobs WHERE state = 'running';
 SELECT seq FROM jobs WHERE state = 'running' AND worker = :worker;
 
 -- name: lose_job
--- LOSE: nobody will report on this attempt; it costs nothing.
-UPDATE jobs SET state = 'ready', worker = NULL WHERE seq = :job AND state = 'running';
+-- LOSE: nobody will report on this attempt; it costs nothing. Only what the worker still holds.
+UPDATE jobs SET state = 'ready', worker = NULL WHERE seq = :job AND worker = :worker AND state = 'running';

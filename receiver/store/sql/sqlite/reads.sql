@@ -12,12 +12,6 @@ WHERE (:before IS NULL OR e.seq < :before)
   AND (:state IS NULL OR EXISTS (SELECT 1 FROM jobs AS j WHERE j.event = e.seq AND j.state = :state))
 ORDER BY e.seq DESC LIMIT :limit;
 
--- name: events_of_video
--- The events of one video, newest first, found by the key's index.
-SELECT seq FROM events
-WHERE identity >= :video || '@' AND identity < :video || 'A' AND video_id = :video
-ORDER BY seq DESC;
-
 -- name: jobs_of_events
 -- The jobs of some events; :events is a JSON array of seq.
 SELECT j.event, j.seq AS id, j.handler, j.state, j.attempts, j.run_at, j.last_error, j.waits_for,
