@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
-from receiver import __version__, logs, sources
-from receiver.answers import ONLY_GET, UNKNOWN_PATH, Answer, Receive, Scope, Send
+from receiver import __version__, logs, settings, sources
 from receiver.bodies import Bodies
-from receiver.errors import CommandFailed, StoreDown, StoreError, Unavailable, UsageError
-from receiver.ingress import PREFIX, Ingress
+from receiver.endpoint import Application
+from receiver.errors import CommandFailed, SettingsError, StoreDown, StoreError, Unavailable, UsageError
+from receiver.ingress import Ingress
 from receiver.peers import BadCredentials
 from receiver.rejections import Rejections
 from receiver.router import HandlerCard
@@ -32,7 +32,6 @@ _POLL_SECONDS = 0.01
 _UPLOAD_STOP_SECONDS = 5
 _WORKER_STOP_SECONDS = 13.0
 _STORE_STOP_SECONDS = 5.0
-_READY_CACHE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,7 @@ async def serve(config: Settings, options: ServeOptions, *, on_started: Callable
         await family.start_workers()
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        loop.add_signal_handler(signal.SIGHUP, family.reload)
         family.log.info("server.started", url=url, sources=sorted(config.sources), version=__version__)
         on_started(url)
         await stop.wait()
@@ -192,7 +192,7 @@ class _Family:
 
     def application(self) -> Application:
         """The ASGI application, once the store and the handlers are known."""
-        ingress = Ingress(
+        self._ingress = Ingress(
             sources.configured(self._config, redactor_key=self._store.redactor_key),
             cards=self._cards,
             intake=self._store,
@@ -205,7 +205,19 @@ class _Family:
             trusted_proxies=frozenset(self._config.server.trusted_proxies),
         )
         self._sweeping = asyncio.create_task(self._sweep())
-        return Application(ingress, store=self._store, needs_worker=self._options.workers > 0)
+        return Application(self._ingress, store=self._store, needs_worker=self._options.workers > 0)
+
+    def reload(self) -> None:
+        """Read credentials and handler settings afresh; a bad file changes nothing."""
+        try:
+            config = settings.load(str(self._config.file) if self._config.file else None)
+        except SettingsError as error:
+            self.log.error("settings.refused", reason=str(error))
+            return
+        self._ingress.use(sources.configured(config, redactor_key=self._store.redactor_key))
+        for worker in self._workers:
+            worker.signal(signal.SIGHUP)
+        self.log.info("settings.reloaded", sources=sorted(config.sources))
 
     async def start_workers(self) -> None:
         """Start the worker processes."""
@@ -243,49 +255,3 @@ class _Family:
         await self._store.close()
         await self._store_child.stop(seconds=_STORE_STOP_SECONDS)
         await asyncio.to_thread(self._bodies.close)
-
-
-class Application:
-    """The whole ASGI application: callbacks, and health for whoever watches."""
-
-    def __init__(self, ingress: Ingress, *, store: Remote, needs_worker: bool) -> None:
-        self._ingress = ingress
-        self._store = store
-        self._needs_worker = needs_worker
-        self._ready: tuple[float, Answer] = (float("-inf"), _NOT_READY)
-        self._asking = asyncio.Lock()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        path = scope["path"]
-        if path.startswith(PREFIX):
-            await self._ingress(scope, receive, send)
-        elif path not in ("/healthz", "/readyz"):
-            await UNKNOWN_PATH.send(send)
-        elif scope["method"] not in ("GET", "HEAD"):
-            await ONLY_GET.send(send)
-        elif path == "/healthz":
-            await _LIVE.send(send)
-        else:
-            await (await self._readiness()).send(send)
-
-    async def _readiness(self) -> Answer:
-        """Ready means that it can write (it does) and that a worker lives; asked at most once a second."""
-        async with self._asking:
-            if time.monotonic() - self._ready[0] > _READY_CACHE_SECONDS:
-                self._ready = (time.monotonic(), await self._ask())
-            return self._ready[1]
-
-    async def _ask(self) -> Answer:
-        try:
-            status = await self._store.status()
-        except (Unavailable, StoreError) as error:
-            return Answer(503, {"status": "not ready", "error": str(error)})
-        if self._needs_worker and not status["workers"]:
-            return Answer(503, {"status": "not ready", "error": "no worker is alive"})
-        return _READY
-
-
-_LIVE = Answer(200, {"status": "live"})
-_READY = Answer(200, {"status": "ready"})
-_NOT_READY = Answer(503, {"status": "not ready", "error": "starting"})

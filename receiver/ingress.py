@@ -55,7 +55,7 @@ class Ingress:
         log: Any,
         trusted_proxies: frozenset[str] = frozenset(),
     ) -> None:
-        self._sources = {PREFIX + name: source for name, source in sources.items()}
+        self.use(sources)
         self._cards = cards
         self._intake = intake
         self._bodies = bodies
@@ -67,6 +67,10 @@ class Ingress:
         self._announcer = Announcer(log)
         self._trusted_proxies = trusted_proxies
         self._plans: dict[tuple[str, str], list[JobRow]] = {}
+
+    def use(self, sources: Mapping[str, Source]) -> None:
+        """Believe these from the next request on; one that is under way keeps its own."""
+        self._sources = {PREFIX + name: source for name, source in sources.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -12,13 +12,16 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from receiver import logs
 from receiver.answers import OUT_OF_ORDER, Receive, Scope, Send
 
 HEADERS_SECONDS = 10.0
@@ -102,36 +105,76 @@ class Protocol(HttpToolsProtocol):
             if not self._head_bytes:
                 self._head_since = self.loop.time()
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._parse(data)
         if self._is_in_head and self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("")
 
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _decline(self, rest: bytes) -> None:
+        """Go on as if no other protocol had been offered (RFC 9110, 7.8); the parser would drop the body."""
+        kept = [
+            line for line in self.headers if line[0] not in (b"connection", b"upgrade", b"http2-settings")
+        ]
+        start = (b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url), b"connection: close")
+        lines = [*start, *(b"%b: %b" % line for line in kept), b"", b""]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parse(b"\r\n".join(lines) + rest)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:  # what comes behind the body was not there when the headers were judged
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # to `_decline`
         names = [name for name, _ in self.headers]
         hosts = names.count(b"host")
         # What is raised here httptools turns into an error of its own, and that becomes a 400.
         if len(names) > MOST_HEADERS or hosts > 1:
             raise ValueError("headers that no honest sender sends")
-        if not hosts and self.parser.get_http_version() == "1.1":
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise ValueError("another version of HTTP")
+        if not hosts and version == "1.1":
             raise ValueError("HTTP/1.1 without a Host header (RFC 9112, 3.2)")
+        if b"transfer-encoding" in names and not self._is_chunked(version):
+            raise ValueError("a transfer coding that is not ours to undo (RFC 9112, 6.1)")
         if self._head_bytes > LARGEST_HEAD and self._size_of_head() > LARGEST_HEAD:
             raise ValueError("a head over its limit")
         self._is_in_head = False
         self._head_bytes = 0
         super().on_headers_complete()
 
+    def _is_chunked(self, version: str) -> bool:
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        return codings == [b"chunked"] and version == "1.1"
+
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._is_in_head = True
         self._head_since = self.loop.time()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()  # an answer is under way already; a second one would be taken for its body
-            return
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if self._is_in_head or self.pipeline or cycle.response_started:
+                self.transport.abort()  # an earlier request would take this for its answer
+                return
+            cycle.disconnected = True  # its own body is malformed
+            cycle.message_event.set()
         self.transport.write(_BAD_REQUEST)
         self.linger()
 
@@ -144,7 +187,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.transport = self._answering  # type: ignore[assignment]
-        cycle.send_500_response = lambda: OUT_OF_ORDER.send(cycle.send)  # type: ignore[method-assign, arg-type]
+        cycle.send_500_response = partial(_failed, cycle)  # type: ignore[method-assign]
         cycle.send = partial(self._send, cycle)  # type: ignore[method-assign]
         super()._start_asgi_task(cycle, app)
 
@@ -203,6 +246,14 @@ class Protocol(HttpToolsProtocol):
         limit = HEADERS_SECONDS if self._head_bytes or self.cycle is None else IDLE_SECONDS
         if now - self._head_since > limit:
             self.transport.close()
+
+
+async def _failed(cycle: RequestResponseCycle) -> None:
+    """Answer a request that met a mistake of ours (the exception being handled), and say so in the log."""
+    error = sys.exc_info()[1]
+    if isinstance(error, Exception):
+        logs.get().error("server.failed", reason=type(error).__name__, exc_info=error)
+    await OUT_OF_ORDER.send(cycle.send)  # type: ignore[arg-type]
 
 
 class Server(uvicorn.Server):

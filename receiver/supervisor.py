@@ -83,6 +83,12 @@ class Child:
             await asyncio.sleep(delay)
             await self._spawn()
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the process that runs at the moment, if one does."""
+        if self._process is not None and self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
     async def stop(self, *, seconds: float) -> None:
         """Ask it to end (SIGTERM), and end it (SIGKILL) when it has not after `seconds`."""
         self._is_stopping = True

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -73,6 +73,11 @@ class Worker:
             jobs=lambda: list(self._running),
             log=log,
         )
+
+    def reload(self, config: settings.Settings, loaded: Loaded) -> None:
+        """Use other credentials and handler settings from the next job on; the handlers stay."""
+        self._attempts = Attempts(config, loaded.settings, fetcher=self._fetcher)
+        self._log.info("settings.reloaded", worker=self._name)
 
     def drain(self) -> None:
         """Take no more jobs, finish those that run, then end."""
@@ -214,26 +219,45 @@ class Worker:
             self._settler = None
 
 
-def work(config: settings.Settings, specs: Sequence[str], *, name: str, relative_to: Path | None) -> int:
-    """Be a worker until SIGTERM or SIGINT; return the exit status. Raise HandlerError."""
-    log = logs.get()
-    loaded = load(
-        specs or config.handlers.load,
-        folder=config.folder,
-        tables=config.handlers.tables,
-        sources=list(config.sources) or None,
-        relative_to=relative_to,
-    )
+def work(
+    config: settings.Settings, specs: Sequence[str], *, name: str, relative_to: Path | None = None
+) -> int:
+    """Be a worker until SIGTERM or SIGINT; return the exit status. Raise HandlerError.
+
+    SIGHUP reads credentials and handler settings afresh.
+    """
     import uvloop
 
+    def load_handlers(config: settings.Settings) -> Loaded:
+        return load(
+            specs or config.handlers.load,
+            folder=config.folder,
+            tables=config.handlers.tables,
+            sources=list(config.sources) or None,
+            relative_to=relative_to,
+        )
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_work(config, loaded, name=name, log=log))
+        return runner.run(_work(config, load_handlers, name=name))
 
 
-async def _work(config: settings.Settings, loaded: Loaded, *, name: str, log: Any) -> int:
-    worker = Worker(config, loaded, name=name, log=log)
+async def _work(
+    config: settings.Settings, load_handlers: Callable[[settings.Settings], Loaded], *, name: str
+) -> int:
+    log = logs.get()
+    worker = Worker(config, load_handlers(config), name=name, log=log)
+
+    def reload() -> None:
+        try:
+            fresh = settings.load(str(config.file) if config.file else None)
+            worker.reload(fresh, load_handlers(fresh))
+        except UsageError as error:
+            log.error("settings.refused", worker=name, reason=str(error))
+
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, worker.drain)
+        loop.add_signal_handler(number, worker.drain)
+    loop.add_signal_handler(signal.SIGHUP, reload)
     return await worker.run()
 
 

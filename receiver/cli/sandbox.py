@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import click
 
+from receiver.cli.options import Common, common
 from receiver.sandbox.options import Behaviour, Options
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -39,13 +40,19 @@ class _Delay(click.ParamType[timedelta]):
 @click.option(
     "--api-key", "api_keys", multiple=True, help="Accept only this key; repeatable.  [default: any]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@common
 def sandbox(
-    host: str, port: int, delay: timedelta, organization_id: str, api_keys: tuple[str, ...], as_json: bool
+    options: Common,
+    *,
+    host: str,
+    port: int,
+    delay: timedelta,
+    organization_id: str,
+    api_keys: tuple[str, ...],
 ) -> None:
     """Serve stand-ins for the providers' APIs on loopback, until Ctrl-C."""
     behaviour = Behaviour(delay=delay)
-    run(Options(host, port, organization_id, api_keys, behaviour), as_json=as_json)
+    run(Options(host, port, organization_id, api_keys, behaviour), as_json=options.as_json)
 
 
 def run(options: Options, *, as_json: bool = False) -> None:

@@ -64,13 +64,13 @@ class Redactor:
         return self._fingerprints.get(value) or self._compute(value)
 
     def redact(self, headers: Headers) -> list[tuple[str, str]]:
-        """Keep names and values; replace credentials, cut what is absurdly long."""
-        hides = self._hides
+        """Keep names and values; replace credentials, and ours wherever they stand; cut what is very long."""
+        hides, ours = self._hides, self._fingerprints
         return [
             (
                 name.decode("latin-1"),
                 self.fingerprint(value)
-                if (known := self._seen.get(name)) or (known is None and hides(name))
+                if (known := self._seen.get(name)) or (known is None and hides(name)) or value in ours
                 else value[:_LONGEST_VALUE].decode("latin-1"),
             )
             for name, value in headers

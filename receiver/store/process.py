@@ -157,6 +157,8 @@ async def run(database: Path, *, run_id: str, lease_seconds: float) -> int:
     service = Service(database, run=run_id, lease_seconds=lease_seconds, on_fatal=fail)
     listener = await listen(service, database)
     log.info("store.started", database=str(database), sqlite=sqlite3.sqlite_version)
+    if service.applied:
+        log.info("store.migrated", steps=[step.name for step in service.applied])
     expiry = loop.create_task(_expire(service, log))
     status = await ended
     expiry.cancel()

@@ -55,9 +55,10 @@ class _Link(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise StoreDown("the store can't be reached")
         number = next(self._numbers)
+        frame = wire.pack([number, verb, arguments])
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self._transport.write(wire.pack([number, verb, arguments]))
+        self._transport.write(frame)
         return future
 
     def close(self) -> None:

@@ -82,6 +82,8 @@ class Service:
         self._on_fatal = on_fatal
         self.run = run
         self.redactor_key = self._database.redactor_key
+        self.applied = self._database.applied
+        """The migrations that this start has run."""
         if run is not None:
             self._take_over(run)
 

@@ -42,7 +42,8 @@ class Reads:
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """A page of events with their jobs."""
         parameters = {**wanted._asdict(), "limit": limit, "before": before}
-        return await self._with_jobs(await self._all("list_events", parameters))
+        name = "list_events" if wanted.video is None else "list_events_of_video"
+        return await self._with_jobs(await self._all(name, parameters))
 
     async def _with_jobs(self, events: list[Row]) -> list[Row]:
         by_seq: dict[int, Row] = {event["seq"]: {**event, "jobs": []} for event in events}

@@ -6,7 +6,20 @@ FROM events AS e
 WHERE (:before IS NULL OR e.seq < :before)
   AND (:source IS NULL OR e.source = :source)
   AND (:type IS NULL OR e.type = :type)
-  AND (:video IS NULL OR e.video_id = :video)
+  AND (:since IS NULL OR e.received_at >= :since)
+  AND (:until IS NULL OR e.received_at < :until)
+  AND (:state IS NULL OR EXISTS (SELECT 1 FROM jobs AS j WHERE j.event = e.seq AND j.state = :state))
+ORDER BY e.seq DESC LIMIT :limit;
+
+-- name: list_events_of_video
+-- The same for one video, whose events the index of the event keys finds: an identity is its id, @ and a scope.
+SELECT e.seq, e.id, e.source, e.type, e.identity, e.what, e.video_id, e.status, e.title, e.received_at,
+       e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind
+FROM events AS e
+WHERE (:before IS NULL OR e.seq < :before)
+  AND (:source IS NULL OR e.source = :source)
+  AND (:type IS NULL OR e.type = :type)
+  AND e.identity >= :video || '@' AND e.identity < :video || 'A' AND e.video_id = :video
   AND (:since IS NULL OR e.received_at >= :since)
   AND (:until IS NULL OR e.received_at < :until)
   AND (:state IS NULL OR EXISTS (SELECT 1 FROM jobs AS j WHERE j.event = e.seq AND j.state = :state))

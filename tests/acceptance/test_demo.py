@@ -1,0 +1,137 @@
+"""`receiver demo`: from nothing to videos on disk, and nothing left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import children_of, decode, is_running, processes_in, run, until
+
+
+@contextmanager
+def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A demo that is watched; ended with the block, whatever happened."""
+    command = [sys.executable, "-m", "receiver", "demo", *options]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
+    with (folder / "demo.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**inherited, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def test_from_an_empty_folder_videos_of_both_forms_arrive_in_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    ended = run("--json", "demo", "--once", folder=tmp_path)
+    assert ended.status == 0, ended.stderr
+    assert time.monotonic() - began < 15
+    assert ended.stderr == ""
+    told = ended.objects
+    assert told[-1]["event"] == "demo.done"
+    saved = {line["sha256"]: Path(line["path"]) for line in told if line["event"] == "video.saved"}
+    assert len(saved) >= 2
+    compared = {line["path"] for line in told if line["event"] == "video.compared"}
+    assert compared == {str(path) for path in saved.values()}, "each was compared with what the sandbox made"
+    for checksum, path in saved.items():
+        assert path.is_relative_to(tmp_path)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == checksum
+        decode(path)
+    config = tmp_path / "receiver-demo" / "receiver.toml"
+    events = run("--config", config, "events", "--json", folder=tmp_path).objects
+    videos = [
+        run("--config", config, "show", event["id"], "--json", folder=tmp_path).objects[0]["video"]
+        for event in events
+    ]
+    assert {video["inline"] for video in videos} == {True, False}, "at least one by link and one inline"
+    assert {bool(video["url"]) for video in videos} == {True, False}
+    assert [job["state"] for event in events for job in event["jobs"]] == ["done"] * len(saved)
+    assert processes_in(tmp_path) == []
+
+
+def test_what_people_see_tells_callback_handler_and_file_and_a_second_run_works(tmp_path: Path) -> None:
+    first = run("demo", "--once", folder=tmp_path)
+    second = run("demo", "--once", folder=tmp_path)
+    for ended in (first, second):
+        assert (ended.status, ended.stderr) == (0, "")
+        for word in ("callback: video.completed", "handler save_video runs", "file: ", "same SHA-256"):
+            assert word in ended.stdout
+    assert len(list((tmp_path / "receiver-demo" / "videos").glob("*.mp4"))) == 6
+
+
+def test_without_once_it_keeps_serving_until_ctrl_c(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        assert process.stdout is not None
+        invitation = ""
+        for line in process.stdout:
+            text = line.decode()
+            invitation += text
+            if "receiver send" in text:
+                break
+        hint = next(line for line in invitation.splitlines() if "receiver send" in line).split()
+        assert hint[0] == "receiver"
+        url = hint[-1]
+        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        sent = run(*hint[1:], folder=tmp_path)
+        assert sent.status == 0, "what it says to try next works"
+        until(lambda: any(b"file: " in line for line in [process.stdout.readline()] if process.stdout))
+        family = children_of(process.pid)
+        assert len(family) == 3
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0
+    assert not any(map(is_running, family))
+    assert processes_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("moment", ["sandbox.started", "server.started", "video.asked", "event.recorded"])
+def test_ctrl_c_at_any_moment_ends_everything(tmp_path: Path, moment: str) -> None:
+    with demo(tmp_path, "--once", "--json") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == moment:
+                break
+        family = [process.pid, *children_of(process.pid)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) in (0, 1, 130)
+        assert process.returncode != 0, "not all videos had arrived"
+        process.stdout.read()
+    assert not any(map(is_running, family))
+    assert processes_in(tmp_path) == []
+    assert b"Traceback" not in (tmp_path / "demo.log").read_bytes()
+
+
+def test_kill_9_of_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if b"the receiver is ready" in line:
+                break
+        process.kill()
+        process.wait(10)
+    until(lambda: not processes_in(tmp_path), seconds=3, what="the end of what the demo had started")

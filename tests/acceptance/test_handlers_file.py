@@ -1,0 +1,377 @@
+"""A handler file, written as its author would: it runs, it decides, and each mistake says what to change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import (
+    Event,
+    Receiver,
+    a_video,
+    callback,
+    children_of,
+    processes_in,
+    together,
+)
+
+TEN_LINES = """\
+from pydantic import BaseModel
+from receiver import Context, Event, Router
+
+class Settings(BaseModel):
+    directory: str = "courses"
+
+router = Router(settings=Settings)
+
+@router.on("video.completed", source="opennote", attempts=3, timeout="1m", concurrency=2)
+async def publish(event: Event, context: Context) -> dict:
+    saved = await context.save_video("{title}-{id}.mp4", directory=context.settings.directory)
+    return {"path": str(saved.path)}
+"""
+
+
+def jobs(receiver: Receiver, event: Event) -> dict[str, dict[str, Any]]:
+    """What `show` says about each job of an event, by its handler."""
+    return {job["handler"]: job for job in receiver.show(event["id"])["jobs"]}
+
+
+def test_ten_lines_are_a_handler(receiver: Receiver) -> None:
+    receiver.handler(TEN_LINES, name="my_handler.py")
+    receiver.start("--handlers", "my_handler.py")
+    receiver.accepted(callback("v1", video=a_video()))
+    [event] = receiver.settled(count=1)
+    (job,) = receiver.show(event["id"])["jobs"]
+    path = receiver.folder / "courses" / "A title-v1.mp4"
+    assert (job["handler"], job["state"], job["attempts"]) == ("my_handler.publish", "done", 1)
+    assert json.loads(job["result"]) == {"path": str(path)}
+    assert path.read_bytes() == a_video()
+    assert not receiver.videos.exists(), "--handlers takes the place of what the configuration loads"
+
+
+def test_a_settings_table_reaches_the_handler(receivers: Callable[..., Receiver]) -> None:
+    receiver = receivers('[handlers]\nload = ["hooks.py"]\n[handlers.hooks]\ndirectory = "lectures"\n')
+    receiver.handler(TEN_LINES)
+    receiver.start()
+    receiver.accepted(callback("v1", video=a_video()))
+    receiver.settled(count=1)
+    assert (receiver.folder / "lectures" / "A title-v1.mp4").read_bytes() == a_video()
+
+
+OUTCOMES = """\
+from receiver import Cancel, Event, Fail, Retry, Router
+
+router = Router(name="o")
+ON = "video.completed"
+
+@router.on(ON)
+def returns_nothing():
+    pass
+
+@router.on(ON)
+def returns_value(event):
+    return {"title": event.video.title, "list": [1, None, "é"]}
+
+@router.on(ON)
+def raises_cancel(event: Event) -> None:
+    raise Cancel("nothing to do about it")
+
+@router.on(ON)
+async def returns_cancel(event, context):
+    return Cancel("not mine")
+
+@router.on(ON)
+def raises_fail(event):
+    raise Fail("hopeless")
+
+@router.on(ON)
+async def returns_fail(event):
+    return Fail("hopeless, too")
+
+@router.on(ON)
+async def raises_retry(event, context):
+    if context.attempt < 3:
+        raise Retry(after="0.05s")
+    return context.attempt
+
+@router.on(ON)
+def returns_retry(event, context):
+    return context.attempt if context.attempt == 2 else Retry(after=0.05, reason="later, please")
+
+@router.on(ON, attempts=2)
+def never_stops_asking(event):
+    raise Retry(after="0.05s", reason="again")
+
+@router.on(ON, attempts=1)
+async def raises(event):
+    raise ValueError("a mistake in the handler")
+
+@router.on(ON, attempts=1, timeout="0.2s")
+async def is_too_slow(event):
+    import asyncio
+    await asyncio.sleep(60)
+
+@router.on(ON, attempts=1)
+def returns_no_json(event):
+    return object()
+
+@router.on("video.failed")
+def on_failed(event):
+    return [event.video.error.code, event.video.error.message, event.type, event.source, event.key]
+"""
+
+
+def test_each_outcome_raised_or_returned_is_what_becomes_of_the_job(receiver: Receiver) -> None:
+    receiver.handler(OUTCOMES)
+    receiver.start("--handlers", "hooks.py")
+    receiver.accepted(callback("v1", title="Ünïcode"))
+    receiver.accepted(callback("v2", "failed"))
+    events = {event["video_id"]: event for event in receiver.settled(count=2)}
+    found = jobs(receiver, events["v1"])
+    told = {
+        name.removeprefix("o."): (job["state"], job["attempts"], job["last_error"]) for name, job in found.items()
+    }
+    assert told == {
+        "returns_nothing": ("done", 1, None),
+        "returns_value": ("done", 1, None),
+        "raises_cancel": ("cancelled", 1, "nothing to do about it"),
+        "returns_cancel": ("cancelled", 1, "not mine"),
+        "raises_fail": ("dead", 1, "hopeless"),
+        "returns_fail": ("dead", 1, "hopeless, too"),
+        "raises_retry": ("done", 3, None),
+        "returns_retry": ("done", 2, None),
+        "never_stops_asking": ("dead", 2, "again (after 2 attempts)"),
+        "raises": ("dead", 1, "ValueError: a mistake in the handler (hooks.py:46) (after 1 attempt)"),
+        "is_too_slow": ("dead", 1, "did not finish within 200ms (after 1 attempt)"),
+        "returns_no_json": ("dead", 1, told["returns_no_json"][2]),
+    }
+    assert "object" in str(told["returns_no_json"][2]) and "JSON" in str(told["returns_no_json"][2])
+    assert json.loads(found["o.returns_value"]["result"]) == {"title": "Ünïcode", "list": [1, None, "é"]}
+    assert json.loads(found["o.raises_retry"]["result"]) == 3
+    (failed,) = jobs(receiver, events["v2"]).values()
+    code, message, kind, source, key = json.loads(failed["result"])
+    assert (code, message) == ("generation_failed", "it could not be made")
+    assert (kind, source, key) == ("video.failed", "opennote", events["v2"]["event_key"])
+
+
+CHAIN = """\
+from receiver import Fail, Router
+
+router = Router()
+
+@router.on("video.completed", after="save_video")
+async def measure(event, context):
+    return {"measured": context.results["save_video"]["bytes"]}
+
+@router.on("video.completed", after="hooks.measure")
+def announce(event, context):
+    return sorted(context.results)
+
+@router.on("video.completed")
+def gives_up(event):
+    raise Fail("no luck")
+
+@router.on("video.completed", after="gives_up")
+def comes_after(event):
+    return "never"
+
+@router.on("video.completed", after="comes_after")
+def comes_after_that(event):
+    return "never"
+
+@router.on("video.failed", after="gives_up")
+def has_nothing_to_wait_for(event):
+    return "never"
+""".replace('after="gives_up"', 'after="hooks.gives_up"').replace('after="comes_after"', 'after="hooks.comes_after"')
+
+
+def test_a_chain_runs_in_order_and_hands_results_on_or_is_cancelled_with_the_reason(receiver: Receiver) -> None:
+    receiver.handler(CHAIN)
+    receiver.start("--handlers", "save_video", "--handlers", "hooks.py")
+    receiver.accepted(callback("v1", video=a_video()))
+    receiver.accepted(callback("v2", "failed"))
+    events = {event["video_id"]: event for event in receiver.settled(count=2)}
+    found = jobs(receiver, events["v1"])
+    states = {name: (job["state"], job["attempts"], job["last_error"]) for name, job in found.items()}
+    assert states == {
+        "save_video": ("done", 1, None),
+        "hooks.measure": ("done", 1, None),
+        "hooks.announce": ("done", 1, None),
+        "hooks.gives_up": ("dead", 1, "no luck"),
+        "hooks.comes_after": ("cancelled", 0, "hooks.gives_up is dead"),
+        "hooks.comes_after_that": ("cancelled", 0, "hooks.comes_after is cancelled: hooks.gives_up is dead"),
+    }
+    assert json.loads(found["hooks.measure"]["result"]) == {"measured": len(a_video())}
+    assert json.loads(found["hooks.announce"]["result"]) == ["hooks.measure", "save_video"]
+    (orphan,) = jobs(receiver, events["v2"]).values()
+    assert (orphan["state"], orphan["attempts"]) == ("cancelled", 0)
+    assert "hooks.gives_up" in orphan["last_error"]
+
+
+def test_a_handler_reads_the_video_and_the_whole_body(receiver: Receiver) -> None:
+    receiver.handler(
+        "import hashlib\nfrom receiver import Router\nrouter = Router()\n"
+        "@router.on('video.completed')\nasync def read(event, context):\n"
+        "    video = hashlib.sha256()\n"
+        "    async for chunk in context.open_video():\n        video.update(chunk)\n"
+        "    with event.open_body() as body:\n        raw = hashlib.sha256(body.read())\n"
+        "    return [video.hexdigest(), raw.hexdigest(), event.payload['response']['b64_video'],\n"
+        "            context.idempotency_key, context.replay, context.attempts, event.video.inline]\n"
+    )
+    receiver.start("--handlers", "hooks.py")
+    video = a_video(padding=100_000)
+    body = json.dumps(callback("v1", video=video)).encode()
+    event = receiver.post(body).json()["event"]
+    receiver.settled(count=1)
+    (job,) = receiver.show(event)["jobs"]
+    length = len(callback("v1", video=video)["response"]["b64_video"])
+    assert json.loads(job["result"]) == [
+        hashlib.sha256(video).hexdigest(),
+        hashlib.sha256(body).hexdigest(),
+        {"$long_string": {"bytes": length}},
+        f"{event}:hooks.read",
+        None,
+        20,
+        True,
+    ]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Something a beginner writes, and words of the error that tell them what to write instead."""
+
+    source: str
+    words: tuple[str, ...]
+    config: str = ""
+
+
+HEAD = "from receiver import Cancel, Context, Event, Fail, Retry, Router\nrouter = Router()\n"
+ON = '@router.on("video.completed")\n'
+MISTAKES = {
+    "no parentheses after on": Mistake(
+        HEAD + "@router.on\ndef publish(event): ...\n", ("hooks.py:3", "publish", "parentheses", '"video.completed"')
+    ),
+    "an unknown event type": Mistake(
+        HEAD + '@router.on("video.complete")\ndef publish(event): ...\n',
+        ("hooks.py:3", "publish", '"video.complete"', 'did you mean "video.completed"?'),
+    ),
+    "no event type": Mistake(
+        HEAD + "@router.on()\ndef publish(event): ...\n", ("hooks.py:3", "publish", "video.completed", "video.failed")
+    ),
+    "three arguments": Mistake(
+        HEAD + ON + "def publish(event, context, path): ...\n", ("hooks.py:3", "publish", "path", "(event, context)")
+    ),
+    "swapped arguments": Mistake(
+        HEAD + ON + "def publish(context, event): ...\n", ("hooks.py:3", "publish", "swapped", "(event, context)")
+    ),
+    "two handlers of one name": Mistake(
+        HEAD + ON + "def publish(event): ...\n" + ON + "def publish(event): ...\n",
+        ("hooks.py:5", "publish", "hooks.py:3", "rename"),
+    ),
+    "a missing router": Mistake("def publish(event): ...\n", ("hooks.py", "router = Router()")),
+    "the class instead of a router": Mistake(
+        "from receiver import Router\nrouter = Router\n" + ON + "def publish(event): ...\n",
+        ("hooks.py", "router = Router()"),
+    ),
+    "a wrong import": Mistake("from receiver import Routr\n", ("hooks.py:1", 'did you mean "Router"?')),
+    "a module that is not installed": Mistake(
+        "import no_such_module\n", ("hooks.py:1", "no_such_module", "install")
+    ),
+    "a syntax error": Mistake(HEAD + "def publish(event)\n    pass\n", ("hooks.py:3", "SyntaxError")),
+    "a name that is none": Mistake(HEAD + "publish = later\n", ("hooks.py:3", "NameError", "later")),
+    "a timeout without a unit that exists": Mistake(
+        HEAD + '@router.on("video.completed", timeout="10 parsecs")\ndef publish(event): ...\n',
+        ("hooks.py:3", "publish", "timeout", "10 parsecs"),
+    ),
+    "no attempts": Mistake(
+        HEAD + '@router.on("video.completed", attempts=0)\ndef publish(event): ...\n',
+        ("hooks.py:3", "publish", "attempts=0", "1 or more"),
+    ),
+    "after an unknown handler": Mistake(
+        HEAD + ON + "def save(event): ...\n@router.on('video.completed', after='hooks.sav')\ndef then(event): ...\n",
+        ("hooks.py:5", "then", 'did you mean "hooks.save"?'),
+    ),
+    "a circle": Mistake(
+        HEAD
+        + "@router.on('video.completed', after='hooks.b')\ndef a(event): ...\n"
+        + "@router.on('video.completed', after='hooks.a')\ndef b(event): ...\n",
+        ("hooks.py", "hooks.a after hooks.b after hooks.a", "after="),
+    ),
+    "an unknown source": Mistake(
+        HEAD + '@router.on("video.completed", source="openote")\ndef publish(event): ...\n',
+        ("hooks.py:3", "publish", "openote", 'did you mean "opennote"?'),
+    ),
+    "a setting of the wrong type": Mistake(
+        "from pydantic import BaseModel\n" + HEAD.replace("Router()", "Router(settings=Settings)").replace(
+            "router =", "class Settings(BaseModel):\n    size: int = 1\nrouter ="
+        ) + ON + "def publish(event): ...\n",
+        ("[handlers.hooks]", "size", "integer", "hooks.py"),
+        config='[handlers.hooks]\nsize = "large"\n',
+    ),
+    "a misspelt setting": Mistake(
+        "from pydantic import BaseModel\n" + HEAD.replace("Router()", "Router(settings=Settings)").replace(
+            "router =", "class Settings(BaseModel):\n    size: int = 1\nrouter ="
+        ) + ON + "def publish(event): ...\n",
+        ("[handlers.hooks]", "sise", 'did you mean "size"?', "hooks.py"),
+        config="[handlers.hooks]\nsise = 2\n",
+    ),
+    "a generator": Mistake(
+        HEAD + ON + "def publish(event):\n    yield 1\n", ("hooks.py:3", "publish", "generator", "return")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_says_file_function_and_mend(receivers: Callable[..., Receiver], name: str) -> None:
+    mistake = MISTAKES[name]
+    receiver = receivers(mistake.config)
+    receiver.handler(mistake.source)
+    listed, served = together(
+        [
+            lambda: receiver.run("handlers", "--handlers", "hooks.py"),
+            lambda: receiver.run("serve", "--port", "0", "--handlers", "hooks.py"),
+        ]
+    )
+    for ended in (listed, served):
+        assert (ended.status, ended.stdout) == (2, ""), ended
+        assert len(ended.complaints) == 1, ended.stderr
+        for word in mistake.words:
+            assert word in ended.complaints[0]
+    assert listed.complaints == served.complaints
+    assert processes_in(receiver.folder) == []
+
+
+def test_ten_typical_mistakes_and_more_are_tried() -> None:
+    assert len(MISTAKES) >= 10
+
+
+def test_no_user_code_runs_in_ingress_or_store(receiver: Receiver) -> None:
+    receiver.handler(
+        "import os\nfrom pathlib import Path\nfrom receiver import Router\nrouter = Router()\n"
+        "Path(__file__).with_name('loaded-in').open('a').write(f'{os.getpid()}\\n')\n"
+        "@router.on('video.completed')\ndef run(event):\n    return os.getpid()\n"
+    )
+    receiver.start("--handlers", "hooks.py")
+    receiver.accepted(callback("v1"))
+    [event] = receiver.settled(count=1)
+    loaded_in = {int(line) for line in (receiver.folder / "loaded-in").read_text().split()}
+    assert not loaded_in & {receiver.pid, receiver.child("receiver.store.process")}
+    assert int(jobs(receiver, event)["hooks.run"]["result"]) == receiver.child("receiver.worker")
+    assert receiver.child("receiver.worker") in loaded_in & set(children_of(receiver.pid))
+
+
+def test_what_is_odd_about_handlers_is_a_warning_and_no_error(receivers: Callable[..., Receiver]) -> None:
+    receiver = receivers("[handlers.elsewhere]\nkey = 1\n")
+    receiver.handler("from receiver import Router\nrouter = Router()\n")
+    ended = receiver.run("handlers", "--handlers", "hooks.py")
+    assert ended.status == 0
+    assert "no handlers" in ended.stdout + ended.stderr
+    assert any("hooks.py" in line and "@router.on" in line for line in ended.complaints)
+    assert any("[handlers.elsewhere]" in line for line in ended.complaints)
+    receiver.start("--handlers", "hooks.py")
+    assert receiver.accepted(callback("v1"))

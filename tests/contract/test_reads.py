@@ -1,0 +1,191 @@
+"""What people look at, in any store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.errors import NotFound
+from receiver.store.base import EventFilter, Store
+from tests.contract.stand import (
+    AGES_AGO,
+    ANY,
+    Opening,
+    arrival,
+    claim_one,
+    ready,
+    settlement,
+    waiting,
+)
+
+
+async def found(store: Store, *, limit: int = 100, before: int | None = None, **wanted: Any) -> Sequence[str]:
+    rows = await store.events(EventFilter(**wanted), limit=limit, before=before)
+    return [row["video_id"] for row in rows]
+
+
+async def five_events(store: Store) -> None:
+    """v0 to v4, a second apart: v3 is from another source, v2 failed; a job of v1 is done, of v4 dead."""
+    for number, (source, what) in enumerate(
+        [
+            ("one", "completed"),
+            ("one", "completed"),
+            ("one", "failed"),
+            ("two", "completed"),
+            ("one", "completed"),
+        ]
+    ):
+        await store.record(
+            arrival(
+                f"v{number}",
+                what,
+                source=source,
+                received_at=AGES_AGO + number * 1000,
+                jobs=[*ready(f"h{number}"), waiting("after", f"h{number}")],
+            )
+        )
+    done, dead = await claim_one(store, "w", "h1"), await claim_one(store, "w", "h4")
+    await store.settle([settlement(done), settlement(dead, "fail", error="no")], worker="w")
+    await claim_one(store, "w", "h0")
+
+
+FILTERS: list[tuple[dict[str, Any], str]] = [
+    ({}, "v4 v3 v2 v1 v0"),
+    ({"source": "two"}, "v3"),
+    ({"source": "three"}, ""),
+    ({"type": "video.failed"}, "v2"),
+    ({"video": "v1"}, "v1"),
+    ({"video": "v"}, ""),
+    ({"since": AGES_AGO + 2000}, "v4 v3 v2"),
+    ({"until": AGES_AGO + 2000}, "v1 v0"),
+    ({"since": AGES_AGO + 1000, "until": AGES_AGO + 3000, "source": "one"}, "v2 v1"),
+    ({"state": "dead"}, "v4"),
+    ({"state": "done"}, "v1"),
+    ({"state": "running"}, "v0"),
+    ({"state": "ready"}, "v3 v2 v1"),
+    ({"state": "waiting"}, "v3 v2 v0"),
+    ({"state": "cancelled"}, "v4"),
+    ({"state": "cancelled", "type": "video.failed"}, ""),
+    ({"source": "one' OR '1'='1"}, ""),
+]
+
+
+@pytest.mark.anyio
+async def test_events_are_filtered_newest_first(store: Store) -> None:
+    await five_events(store)
+    for wanted, videos in FILTERS:
+        assert await found(store, **wanted) == videos.split(), wanted
+
+
+@pytest.mark.anyio
+async def test_pages_follow_the_order_of_recording_without_gap_or_repetition(store: Store) -> None:
+    for number in range(7):
+        await store.record(arrival(f"v{number}", received_at=AGES_AGO - number))  # later ones look older
+    seen, before = [], None
+    while page := await store.events(ANY, limit=3, before=before):
+        seen += [row["video_id"] for row in page]
+        before = page[-1]["seq"]
+        await store.record(arrival(f"new{len(seen)}"))
+    assert seen == ["v6", "v5", "v4", "v3", "v2", "v1", "v0"]
+
+
+@pytest.mark.anyio
+async def test_a_listed_event_has_its_fields_and_its_jobs(store: Store) -> None:
+    first = arrival(what="completed", jobs=[*ready("save"), waiting("probe", "save")], progress=100.0)
+    await store.record(first)
+    (row,) = await store.events(ANY, limit=9, before=None)
+    jobs = row.pop("jobs")
+    assert row.pop("seq") > 0
+    assert row == {
+        "id": first.event_id,
+        "source": "opennote",
+        "kind": "opennote",
+        "type": "video.completed",
+        "identity": "v1@org",
+        "what": "completed",
+        "video_id": "v1",
+        "status": "completed",
+        "progress": 100.0,
+        "title": "A title",
+        "received_at": AGES_AGO,
+        "duplicates": 0,
+        "conflict": 0,
+        "warnings": [],
+        "bytes": 13,
+    }
+    assert [(job["handler"], job["state"], job["attempts"]) for job in jobs] == [
+        ("save", "ready", 0),
+        ("probe", "waiting", 0),
+    ]
+
+
+@pytest.mark.anyio
+async def test_an_event_is_found_by_the_beginning_of_its_id(store: Store) -> None:
+    for video, event_id in (("v1", "evt_ab10"), ("v2", "evt_ab1"), ("v3", "evt_ab2"), ("v4", "evt_c")):
+        await store.record(arrival(video, event_id=event_id))
+    for prefix, video in (("evt_ab10", "v1"), ("evt_ab1", "v2"), ("evt_ab2", "v3"), ("evt_c", "v4")):
+        assert (await store.event(prefix))["video_id"] == video
+    with pytest.raises(NotFound, match="several"):
+        await store.event("evt_ab")
+    for prefix in ("evt_d", "", "EVT_C", "evt_c0", "%", "evt__", "' OR 1=1 --"):
+        with pytest.raises(NotFound, match="no event"):
+            await store.event(prefix)
+
+
+@pytest.mark.anyio
+async def test_status_says_that_it_can_write_who_lives_and_how_many_jobs_there_are(
+    opening: Opening, database: Path
+) -> None:
+    async with opening(database) as store:
+        assert await store.status() == {"writable": True, "workers": [], "jobs": {}}
+        await store.record(arrival(jobs=[*ready("save", "log"), waiting("probe", "save")]))
+        await claim_one(store, "a", "save")
+        await store.renew("b", [])
+        status = await store.status()
+        assert sorted(status["workers"]) == ["a", "b"]
+        assert status["jobs"] == {"ready": 1, "running": 1, "waiting": 1}
+        await store.release("a")
+        assert (await store.status())["workers"] == ["b"]
+
+
+@pytest.mark.anyio
+async def test_body_files_are_known_by_the_rows_that_name_them(store: Store) -> None:
+    digests = [character * 64 for character in "abc"]
+    for number, digest in enumerate([*digests[:2], digests[0]]):
+        thin = arrival(f"v{number}", body=None, body_sha256=digest, payload="{}", strings="[]")
+        await store.record(thin)
+    await store.record(arrival("small"))
+    assert sorted(await store.bodies_in_use(digests)) == digests[:2]
+    assert await store.bodies_in_use([]) == []
+    assert sorted(await store.all_bodies()) == digests[:2]
+
+
+@pytest.mark.anyio
+async def test_a_full_check_finds_what_refers_to_nothing(store: Store, database: Path) -> None:
+    first = arrival(jobs=ready("save"))
+    await store.record(first)
+    assert await store.check() == []
+    with closing(sqlite3.connect(database)) as vandal:
+        vandal.execute("DELETE FROM events")
+        vandal.commit()
+    problems = await store.check()
+    assert sorted(problems) == [
+        "deliveries row 1 refers to nothing in events",
+        "jobs row 1 refers to nothing in events",
+    ]
+
+
+@pytest.mark.anyio
+async def test_the_key_of_fingerprints_is_random_and_stays(opening: Opening, database: Path) -> None:
+    async with opening(database) as store:
+        first = store.redactor_key
+    async with opening(database, run="run2") as store:
+        assert store.redactor_key == first
+    async with opening(database.with_name("other.db")) as store:
+        assert store.redactor_key != first
+    assert len(first) == 32
