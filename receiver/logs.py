@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, ClassVar
 
 import orjson
@@ -55,7 +55,9 @@ EVENTS = {
 }
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+# Names of fields whose values nobody should have logged.
+_SECRET = re.compile(r"api_?key|authorization|cookie|credential|passw|secret|signature|token", re.IGNORECASE)
 
 
 def configure(*, style: str = "auto", level: str = "info") -> None:
@@ -85,10 +87,26 @@ def get(**fields: Any) -> Any:
 def _harmless(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Escape control and bidi characters, so that no value can forge a line or drive a terminal."""
     for key, value in line.items():
-        if isinstance(value, str) and not value.isprintable():
-            lines = value.split("\n") if key == "exception" else [value]
-            line[key] = "\n".join(_CONTROL.sub(_escaped, part) for part in lines)
+        if _SECRET.search(key):
+            line[key] = "redacted"
+        elif key == "exception" and isinstance(value, str):
+            line[key] = "\n".join(_plain(part) for part in value.split("\n"))
+        else:
+            line[key] = _plain(value)
     return line
+
+
+def _plain(value: Any) -> Any:
+    """Turn any value into one that JSON has, its texts escaped."""
+    if isinstance(value, str):
+        return value if value.isprintable() else _CONTROL.sub(_escaped, value)
+    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return _plain(str(value))
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -97,7 +115,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 def _json_line(_: Any, __: str, line: MutableMapping[str, Any]) -> str:
     first = {key: line[key] for key in ("timestamp", "level", "event") if key in line}
-    return orjson.dumps({**first, **line}, default=str).decode()
+    return orjson.dumps({**first, **line}).decode()
 
 
 class _Text:
@@ -117,4 +135,9 @@ class _Text:
         said = " ".join(f"{key}={value}" for key, value in fields.items())
         start, end = (self._COLORS.get(level, "\x1b[1m"), "\x1b[0m") if self._colors else ("", "")
         mark = "" if level == "info" else f"{level}: "
-        return f"{time} {start}{mark}{event}{end} {said}".rstrip() + (f"\n{exception}" if exception else "")
+        return f"{time} {start}{mark}{event}{end} {said}".rstrip() + _below(exception)
+
+
+def _below(exception: str) -> str:
+    """Indent a traceback, so that no text in it can pass for a line of its own."""
+    return "".join(f"\n    {line}" for line in exception.splitlines())

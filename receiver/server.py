@@ -30,6 +30,7 @@ LARGEST_HEAD = 32 * 1024
 MOST_HEADERS = 100
 LINGER_BYTES = 64 * 1024
 LINGER_SECONDS = 1.0
+_TICKS_BETWEEN_LOOKS = 10
 _BAD_REQUEST_BODY = b'{"status":"error","error":"this is not a valid HTTP/1.1 request"}'
 _BAD_REQUEST = b"\r\n".join(
     (
@@ -106,7 +107,7 @@ class Protocol(HttpToolsProtocol):
                 self._head_since = self.loop.time()
             self._head_bytes += len(data)
         self._parse(data)
-        if self._is_in_head and self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
+        if self._is_in_head and self._head_bytes > LARGEST_HEAD:
             self.send_400_response("")
 
     def _parse(self, data: bytes) -> None:
@@ -168,6 +169,8 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
+        if self._discarded >= 0 or self.transport.is_closing():
+            return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if self._is_in_head or self.pipeline or cycle.response_started:
@@ -276,7 +279,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Once a second, look for connections that are overdue."""
-        if counter % 10 == 0:
+        if counter % _TICKS_BETWEEN_LOOKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Protocol):

@@ -79,9 +79,20 @@ class Child:
             if self._on_death is not None:
                 await self._on_death(self._generation)
             steady = loop.time() - born > _STEADY_SECONDS
-            delay = 0.0 if steady else min(_LONGEST_DELAY_SECONDS, max(_FIRST_DELAY_SECONDS, delay * 2))
+            delay = 0.0 if steady else _next_delay(delay)
+            delay = await self._spawn_after(delay)
+
+    async def _spawn_after(self, delay: float) -> float:
+        """Wait, then spawn; when there are no processes or descriptors left, wait longer. Return the wait."""
+        while True:
             await asyncio.sleep(delay)
-            await self._spawn()
+            try:
+                await self._spawn()
+            except OSError as error:
+                self._log.error("process.died", name=self.name, reason=error.strerror)
+                delay = _next_delay(delay)
+            else:
+                return delay
 
     def signal(self, number: int) -> None:
         """Send a signal to the process that runs at the moment, if one does."""
@@ -94,16 +105,27 @@ class Child:
         self._is_stopping = True
         if self._watcher is None or self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
-        _, late = await asyncio.wait([self._watcher], timeout=seconds)
-        if late and self.is_alive:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+        if self.is_alive:  # else it waits to be started again, and is not
+            await self._end(self._process, self._watcher, seconds=seconds)
         self._watcher.cancel()
+        await asyncio.wait([self._watcher])
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+    async def _end(
+        self, process: asyncio.subprocess.Process, watcher: asyncio.Task[None], *, seconds: float
+    ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        _, late = await asyncio.wait([watcher], timeout=seconds)
+        if late and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _next_delay(delay: float) -> float:
+    return min(_LONGEST_DELAY_SECONDS, max(_FIRST_DELAY_SECONDS, delay * 2))
 
 
 async def output_of(arguments: Sequence[str]) -> bytes:

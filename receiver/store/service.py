@@ -156,6 +156,8 @@ class Service:
             ring = self._bell.next_ring()
             claimed = await self._write(lambda: self._jobs.claim(worker, free, count=count, now=self._wall()))
             left_ms = (deadline - self._monotonic()) * 1000
+            # What renewals did not know of a former claim is not held against this one.
+            self._unknown.get(worker, set()).difference_update(row["job"] for row in claimed)
             if claimed or left_ms <= 0:
                 return claimed
             due = self._jobs.next_due(list(free))

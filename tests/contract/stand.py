@@ -21,7 +21,7 @@ from receiver.store.service import Service
 
 AGES_AGO = 1_700_000_000_000
 """Unix milliseconds: whatever arrived then is due by now."""
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 15.0
 ANY = EventFilter()
 
 _TYPES = {"completed": "video.completed", "failed": "video.failed", "progress": "video.progress"}

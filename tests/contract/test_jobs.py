@@ -107,14 +107,13 @@ async def test_no_job_is_claimed_by_two(store: Store) -> None:
 
 @pytest.mark.anyio
 async def test_a_claim_that_waits_wakes_when_a_job_arrives(store: Store) -> None:
-    begin = time.monotonic()
-    waiting_claim = asyncio.create_task(claim(store, "w", "save", wait_ms=60_000))
-    await store.status()  # answered after the claim has begun to wait
-    await record(store, *ready("other"), video="v0")
-    await record(store, *ready("save"))
-    (job,) = await waiting_claim
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        waiting_claim = asyncio.create_task(claim(store, "w", "save", wait_ms=60_000))
+        await store.status()  # answered after the claim has begun to wait
+        await record(store, *ready("other"), video="v0")
+        await record(store, *ready("save"))
+        (job,) = await waiting_claim
     assert job["video_id"] == "v1"
-    assert time.monotonic() - begin < PATIENCE_SECONDS
 
 
 @pytest.mark.anyio
@@ -131,8 +130,9 @@ async def test_a_job_is_claimed_when_it_is_due_and_not_before(store: Store) -> N
     await settle(store, await claim_one(store, "w", "save"), "retry", run_at=due, error="busy")
     assert (await jobs_of(store, first.event_id))["save"]["run_at"] == due
     assert await claim(store, "w", "save") == []
-    job = await claim_one(store, "w", "save", wait_ms=60_000)
-    assert due <= wall_ms() < due + PATIENCE_SECONDS * 1000
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        job = await claim_one(store, "w", "save", wait_ms=60_000)
+    assert wall_ms() >= due
     assert (job["claim"], job["attempts"]) == (2, 1)
 
 
@@ -329,12 +329,11 @@ async def test_a_released_job_is_due_again_and_has_cost_nothing(store: Store) ->
 async def test_a_release_wakes_a_claim_that_waits(store: Store) -> None:
     await record(store, *ready("save"))
     await claim_one(store, "a", "save")
-    begin = time.monotonic()
-    waiting_claim = asyncio.create_task(claim(store, "b", "save", wait_ms=60_000))
-    await store.status()
-    await store.release("a")
-    assert len(await waiting_claim) == 1
-    assert time.monotonic() - begin < PATIENCE_SECONDS
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        waiting_claim = asyncio.create_task(claim(store, "b", "save", wait_ms=60_000))
+        await store.status()
+        await store.release("a")
+        assert len(await waiting_claim) == 1
 
 
 @pytest.mark.anyio
@@ -355,6 +354,19 @@ async def test_a_claim_that_arrives_late_is_not_given_back(store: Store) -> None
     for known in ([], [job], [], [job]):
         await store.renew("w", known)
     assert await states_of(store, first.event_id) == {"save": "running"}
+
+
+@pytest.mark.anyio
+async def test_what_was_unknown_of_a_former_claim_is_not_held_against_the_next_one(store: Store) -> None:
+    first = await record(store, *ready("save"))
+    job = await claim_one(store, "w", "save")
+    await store.renew("w", [])
+    await settle(store, job, "retry", error="busy")
+    await claim_one(store, "w", "save")
+    await store.renew("w", [])
+    assert await states_of(store, first.event_id) == {"save": "running"}
+    await store.renew("w", [])
+    assert await states_of(store, first.event_id) == {"save": "ready"}
 
 
 @pytest.mark.anyio

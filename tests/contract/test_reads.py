@@ -61,6 +61,13 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"type": "video.failed"}, "v2"),
     ({"video": "v1"}, "v1"),
     ({"video": "v"}, ""),
+    ({"video": "v3", "source": "two", "type": "video.completed", "state": "ready"}, "v3"),
+    ({"video": "v3", "source": "one"}, ""),
+    ({"video": "v3", "type": "video.failed"}, ""),
+    ({"video": "v3", "state": "dead"}, ""),
+    ({"video": "v3", "since": AGES_AGO + 3000, "until": AGES_AGO + 3001}, "v3"),
+    ({"video": "v3", "until": AGES_AGO + 3000}, ""),
+    ({"video": "v3", "since": AGES_AGO + 3001}, ""),
     ({"since": AGES_AGO + 2000}, "v4 v3 v2"),
     ({"until": AGES_AGO + 2000}, "v1 v0"),
     ({"since": AGES_AGO + 1000, "until": AGES_AGO + 3000, "source": "one"}, "v2 v1"),
@@ -92,6 +99,18 @@ async def test_pages_follow_the_order_of_recording_without_gap_or_repetition(sto
         before = page[-1]["seq"]
         await store.record(arrival(f"new{len(seen)}"))
     assert seen == ["v6", "v5", "v4", "v3", "v2", "v1", "v0"]
+
+
+@pytest.mark.anyio
+async def test_a_video_is_found_with_all_its_events_and_none_of_its_namesakes(store: Store) -> None:
+    for video in ("v", "v@org", "v1", "va", "V", "v@"):
+        for what in ("progress", "completed"):
+            await store.record(arrival(video, what))
+    for video in ("v", "v@org", "v@"):
+        rows = await store.events(EventFilter(video=video), limit=9, before=None)
+        assert [(row["video_id"], row["what"]) for row in rows] == [(video, "completed"), (video, "progress")]
+        page = await store.events(EventFilter(video=video), limit=9, before=rows[0]["seq"])
+        assert [row["what"] for row in page] == ["progress"]
 
 
 @pytest.mark.anyio

@@ -202,8 +202,12 @@ class StoreMachine(RuleBasedStateMachine):
         self._lose(held)
 
     @precondition(lambda self: any(job.worker for job in self._jobs()))
-    @rule(worker=WORKERS, data=st.data())
-    def renew(self, worker: str, data: st.DataObject) -> None:
+    @rule(worker=WORKERS, times=st.integers(1, 3), data=st.data())
+    def renew(self, worker: str, times: int, data: st.DataObject) -> None:
+        for _ in range(times):
+            self._renew(worker, data)
+
+    def _renew(self, worker: str, data: st.DataObject) -> None:
         held = self._held_by(worker)
         knows = [data.draw(st.booleans(), label="knows of it") for _ in held]
         numbers = self.do(self._numbers())
