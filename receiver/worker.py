@@ -70,7 +70,7 @@ class Worker:
             config.database,
             worker=name,
             lease_seconds=config.worker.lease.total_seconds(),
-            jobs=lambda: list(self._running),
+            jobs=self._held,
             log=log,
         )
 
@@ -113,6 +113,7 @@ class Worker:
         await self._fetcher.aclose()
 
     async def _claim_forever(self) -> None:
+        is_in_doubt = False
         while True:
             self._slot_freed.clear()
             free, is_limited = self._free_slots()
@@ -122,13 +123,26 @@ class Worker:
             count = self._config.worker.concurrency - len(self._running)
             wait_ms = _FULL_WAIT_MS if is_limited else _CLAIM_WAIT_MS
             try:
+                if is_in_doubt:
+                    await self._disown_unheard_claims()
+                    is_in_doubt = False
                 rows = await self._store.claim(self._name, free, count=count, wait_ms=wait_ms)
             except (Unavailable, StoreError) as error:
                 self._log.debug("worker.disconnected", worker=self._name, reason=str(error))
+                is_in_doubt = True
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 continue
             for row in rows:
                 self._start(row)
+
+    async def _disown_unheard_claims(self) -> None:
+        """Give back what a store that went away may have claimed for us without our hearing of it."""
+        for _ in range(2):  # it takes a job back when two renewals in a row don't know it
+            await self._store.renew(self._name, self._held())
+
+    def _held(self) -> list[int]:
+        """The jobs that run, and those whose settlement is still under way."""
+        return [*list(self._running), *(settlement.job for settlement in list(self._settlements))]
 
     def _free_slots(self) -> tuple[dict[str, int], bool]:
         """Free slots by handler, and whether one of them has none of its own left."""
@@ -205,13 +219,13 @@ class Worker:
         """Settle until nothing waits; a store that is away is waited for, as the work is done."""
         try:
             while self._settlements:
-                batch, self._settlements = self._settlements, []
+                batch = list(self._settlements)
                 try:
                     owned = await self._store.settle(batch, worker=self._name)
                 except (Unavailable, StoreError):
-                    self._settlements = batch + self._settlements
                     await asyncio.sleep(_RECONNECT_SECONDS)
                     continue
+                del self._settlements[: len(batch)]
                 for settlement, is_owned in zip(batch, owned, strict=True):
                     if not is_owned:
                         self._log.warning("job.lost", job=settlement.job, worker=self._name)

@@ -22,6 +22,10 @@ def is_loopback(host: str) -> bool:
 
 def _base_url(value: str) -> str:
     parts = urlsplit(value)
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port is not a number from 0 to 65535") from None
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ValueError("expected a URL that begins with https://")
     if parts.scheme == "http" and not is_loopback(parts.hostname):

@@ -108,7 +108,8 @@ class Opennote:
         what, event_type = _classify(payload, is_foreign=foreign)
         result = _result(payload)
         return News(
-            identity=f"{video_id}@{self._organization}",
+            # A problem set may have the id of a video, and is none.
+            identity=f"{video_id}@{self._organization}{'/problem-set' if foreign else ''}",
             what=what,
             type=event_type,
             video_id=video_id,

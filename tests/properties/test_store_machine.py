@@ -11,15 +11,7 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    multiple,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from receiver.model import TRANSITIONS, JobState, Move
 from receiver.record import JobRow
@@ -78,14 +70,13 @@ class Event:
 class StoreMachine(RuleBasedStateMachine):
     """The service over a database file, next to the model, on clocks that stand until they are moved."""
 
-    claims: Bundle[tuple[str, Row]] = Bundle("claims")
-
     def __init__(self) -> None:
         super().__init__()
         self.now = 1_700_000_000_000
         self.ids: dict[tuple[str, str], str] = {}
         self.events: dict[str, Event] = {}
         self.deadlines: dict[str, int] = {}
+        self.claims: list[tuple[str, Row]] = []
         self.loop = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
 
@@ -96,6 +87,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize(run=st.sampled_from(["run1", "run2"]))
     def begin(self, run: str) -> None:
         self.service = self.do(self._open(run))
+        self.record("v1", ("completed", "url a"))
 
     async def _open(self, run: str) -> Service:
         return Service(
@@ -107,10 +99,12 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        self.do(self._agree_on_attempts())
-        self.do(self.service.close())
-        self.loop.close()
-        self.folder.cleanup()
+        try:
+            self.do(self._agree_on_attempts())
+        finally:
+            self.do(self.service.close())
+            self.loop.close()
+            self.folder.cleanup()
 
     # Recording.
 
@@ -144,8 +138,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     # Working.
 
-    @rule(target=claims, worker=WORKERS, free=FREE, count=st.integers(1, 4))
-    def claim(self, worker: str, free: dict[str, int], count: int) -> Any:
+    @rule(worker=WORKERS, free=FREE, count=st.integers(1, 4))
+    def claim(self, worker: str, free: dict[str, int], count: int) -> None:
         rows = self.do(self.service.claim(worker, free, count=count, wait_ms=0))
         self.deadlines[worker] = self.now + LEASE_SECONDS * 1000
         left = count
@@ -157,7 +151,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert left == count - len(rows)
         for row in rows:
             self._take(row, worker)
-        return multiple(*((worker, row) for row in rows))
+            self.claims.append((worker, row))
 
     def _take(self, row: Row, worker: str) -> None:
         job = self._job(row)
@@ -167,9 +161,11 @@ class StoreMachine(RuleBasedStateMachine):
         job.state, job.worker, job.strikes = "running", worker, 0
         job.claim += 1
 
-    @rule(claimed=claims, move=SETTLING, delay=st.sampled_from([0, 1000, 100_000]))
-    def settle(self, claimed: tuple[str, Row], move: Move, delay: int) -> None:
-        worker, row = claimed
+    @precondition(lambda self: self.claims)
+    @rule(back=st.integers(0, 5), move=SETTLING, delay=st.sampled_from([0, 1000, 100_000]))
+    def settle(self, back: int, move: Move, delay: int) -> None:
+        """Settle one of the last claims, whoever has the job by now."""
+        worker, row = self.claims[-1 - back % len(self.claims)]
         job = self._job(row)
         is_owned = job.state == "running" and job.claim == row["claim"]
         run_at = self.now + delay if move is Move.RETRY else None
@@ -194,8 +190,26 @@ class StoreMachine(RuleBasedStateMachine):
 
     # Losing.
 
-    @rule(worker=WORKERS)
-    def release(self, worker: str) -> None:
+    @rule(
+        disturbance=st.one_of(
+            st.tuples(st.just("release"), WORKERS),
+            st.tuples(st.just("wait"), st.sampled_from([1, 30, 60, 200])),
+            st.tuples(st.just("restart"), st.sampled_from(["run1", "run2"])),
+        )
+    )
+    def disturb(self, disturbance: tuple[str, Any]) -> None:
+        name, argument = disturbance
+        getattr(self, f"_{name}")(argument)
+
+    @precondition(lambda self: any(job.worker for job in self._jobs()))
+    @rule(to=WORKERS)
+    def take_over(self, to: str) -> None:
+        """A worker is given up, and another one takes what it had."""
+        worker = next(job.worker for job in self._jobs() if job.worker is not None)
+        self._release(worker)
+        self.claim(to, {"save": 2, "probe": 2, "tell": 2}, 6)
+
+    def _release(self, worker: str) -> None:
         held = self._held_by(worker)
         assert self.do(self.service.release(worker)) == len(held)
         self.deadlines.pop(worker, None)
@@ -218,8 +232,7 @@ class StoreMachine(RuleBasedStateMachine):
             job.strikes = 0 if is_known else job.strikes + 1
         self._lose([job for job in held if job.strikes == 2])
 
-    @rule(seconds=st.sampled_from([1, 30, 60, 200]))
-    def wait(self, seconds: int) -> None:
+    def _wait(self, seconds: int) -> None:
         self.now += seconds * 1000
         silent = {worker for worker, deadline in self.deadlines.items() if deadline <= self.now}
         assert set(self.do(self.service.expire_leases())) == silent
@@ -227,8 +240,7 @@ class StoreMachine(RuleBasedStateMachine):
             del self.deadlines[worker]
             self._lose(self._held_by(worker))
 
-    @rule(run=st.sampled_from(["run1", "run2"]))
-    def restart(self, run: str) -> None:
+    def _restart(self, run: str) -> None:
         self.do(self.service.close())
         self.service = self.do(self._open(run))
         self.deadlines = {}
@@ -291,8 +303,8 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 StoreMachine.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=40,
+    max_examples=50,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

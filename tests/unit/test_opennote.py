@@ -201,7 +201,7 @@ def test_every_sample_is_read_by_a_test_above() -> None:
 def test_a_callback_about_practice_problems_is_kept_as_unknown() -> None:
     found = read_sample("foreign_problem_set")
 
-    assert (found.identity, found.type) == (f"set_3f9a51@{ORGANIZATION}", "video.unknown")
+    assert (found.identity, found.type) == (f"set_3f9a51@{ORGANIZATION}/problem-set", "video.unknown")
     assert found.what == "other:completed"
     assert found.content is None
 
@@ -481,3 +481,9 @@ def test_credentials_become_fingerprints_that_tell_the_keys_apart() -> None:
     assert OLD_API_KEY not in str(kept)
     assert kept[0]["x-api-key"] != kept[1]["x-api-key"]
     assert kept[0]["x-organization-id"] == ORGANIZATION
+
+
+def test_a_problem_set_with_the_id_of_a_video_is_told_apart_from_it() -> None:
+    problem_set = news({"set_id": "v", "status": "completed", "total_problems": 3})
+
+    assert problem_set.identity != news({"video_id": "v", "status": "completed"}).identity

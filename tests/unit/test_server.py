@@ -15,7 +15,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from receiver import server
+from receiver import protocol, server
 from receiver.answers import UNAUTHORIZED, Answer, Message, Receipted, Receive, Scope, Send
 from receiver.bodies import Bodies
 from receiver.ingress import Ingress
@@ -609,7 +609,7 @@ async def test_an_answer_that_breaks_off_is_seen_as_such(port: int) -> None:
 async def test_silence_from_the_start_ends_with_the_deadline_for_headers(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEADERS_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "HEADERS_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
     assert await until_closed(reader) == b""
@@ -620,7 +620,7 @@ async def test_silence_from_the_start_ends_with_the_deadline_for_headers(
 async def test_a_head_that_trickles_ends_with_the_deadline(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEADERS_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "HEADERS_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     began = asyncio.get_running_loop().time()
     writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\n")
@@ -648,7 +648,7 @@ async def test_the_deadline_for_headers_counts_for_later_requests_too(
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(post(b"/read", *GOOD))
     assert (await one_response(reader)).status == 200
-    monkeypatch.setattr(server, "HEADERS_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "HEADERS_SECONDS", 0.3)
     writer.write(b"POST /read HT")
 
     assert await until_closed(reader) == b""
@@ -659,8 +659,8 @@ async def test_the_deadline_for_headers_counts_for_later_requests_too(
 async def test_a_silent_connection_ends_with_the_idle_deadline_and_not_before(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.6)
-    monkeypatch.setattr(server, "HEADERS_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "IDLE_SECONDS", 0.6)
+    monkeypatch.setattr(protocol, "HEADERS_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(post(b"/read", *GOOD))
     await one_response(reader)
@@ -675,8 +675,8 @@ async def test_a_silent_connection_ends_with_the_idle_deadline_and_not_before(
 async def test_no_deadline_of_the_head_ends_a_body(
     site: Site, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEADERS_SECONDS", 0.05)
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "HEADERS_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "IDLE_SECONDS", 0.05)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(post(b"/read", b"Host: x", b"Content-Length: 4", CLOSE, body=b"ab"))
     await asyncio.wait_for(site.stalled.wait(), TIMEOUT)

@@ -319,6 +319,8 @@ def test_a_wrong_value_is_named_by_its_key(text: str, line: str, tmp_path: Path)
         ("ftp://example.com", "expected a URL that begins with https://"),
         ("example.com", "expected a URL that begins with https://"),
         ("https://", "expected a URL that begins with https://"),
+        ("https://example.com:abc", "its port is not a number"),
+        ("https://example.com:70000", "its port is not a number"),
         (f"https://user:{CANARY}@example.com", "expected a base URL without user, query or fragment"),
         (f"https://example.com/?key={CANARY}", "expected a base URL without user, query or fragment"),
         ("https://example.com/#x", "expected a base URL without user, query or fragment"),

@@ -1,0 +1,262 @@
+"""One HTTP connection: uvicorn's protocol over httptools, with what it leaves open closed.
+
+Both are pinned to the minor version that this was measured with. Closed here: no limit on the size or
+number of headers, HTTP/1.1 without (or with several) Host headers, trailers that join the headers,
+transfer codings that nobody undoes, no deadline for heads or on silent connections, an early answer
+that a reset wipes out before the sender has read it, and answers that are no JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from receiver import logs
+from receiver.answers import OUT_OF_ORDER
+
+HEADERS_SECONDS = 10.0
+IDLE_SECONDS = 30.0
+LARGEST_HEAD = 32 * 1024
+MOST_HEADERS = 100
+LINGER_BYTES = 64 * 1024
+LINGER_SECONDS = 1.0
+_BAD_REQUEST_BODY = b'{"status":"error","error":"this is not a valid HTTP/1.1 request"}'
+_BAD_REQUEST = b"\r\n".join(
+    (
+        b"HTTP/1.1 400 Bad Request",
+        b"content-type: application/json",
+        b"content-length: %d" % len(_BAD_REQUEST_BODY),
+        b"connection: close",
+        b"",
+        _BAD_REQUEST_BODY,
+    )
+)
+
+
+class _ResponseTransport:
+    """What a response is written to: head and body leave together, and closing early half-closes.
+
+    Closing a socket with unread input makes the kernel send a reset, and a reset discards the
+    answer that the sender has not read yet. So: end our side, read on for a little, then close.
+    """
+
+    def __init__(self, protocol: Protocol, transport: asyncio.Transport) -> None:
+        self._protocol = protocol
+        self._write = transport.write
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Keep a final response's head until its body, or its end, comes."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self._head = data
+            return
+        self._write(data)
+
+    def write_ready(self, rest: bytes) -> None:
+        """Write a whole 200: `rest` is what comes behind the status line and the date."""
+        self._write(b"HTTP/1.1 200 OK\r\n%b%b" % (self._protocol.date_line(), rest))
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            self._write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        """End the response, and with it the connection."""
+        self.flush()
+        self._protocol.linger()
+
+
+class _Cycle(RequestResponseCycle):
+    """One request and its response."""
+
+    transport: _ResponseTransport  # type: ignore[assignment]
+    is_written = False
+    """Whether head and body were written at once, so that the body's own message has nothing to add."""
+
+    async def send(self, message: Any) -> None:
+        """Write a response that is ready as it is (see `answers.Receipted`); leave the others to uvicorn."""
+        ready = message.get("ready")
+        if ready is None or not self.keep_alive or self.flow.write_paused:
+            if not self.is_written:
+                await super().send(message)
+        elif not self.disconnected:
+            self.response_started = self.response_complete = self.is_written = True
+            self.waiting_for_100_continue = False
+            self.message_event.set()
+            self.transport.write_ready(ready)
+            self.on_response()
+
+    async def send_500_response(self) -> None:
+        """Answer a request that met a mistake of ours (the exception being handled), and log it."""
+        error = sys.exc_info()[1]
+        if isinstance(error, Exception):
+            logs.get().error("server.failed", reason=type(error).__name__, exc_info=error)
+        await OUT_OF_ORDER.send(self.send)
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    transport: asyncio.Transport
+    _answering: _ResponseTransport
+    _discarded = -1
+    """Bytes thrown away since the early answer; -1 while there was none."""
+    _head_bytes = 0
+    _is_in_head = True
+    _head_since: float
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._answering = _ResponseTransport(self, self.transport)
+        self._head_since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarded >= 0:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self.transport.abort()
+            return
+        if self._is_in_head:
+            if not self._head_bytes:
+                self._head_since = self.loop.time()
+            self._head_bytes += len(data)
+        self._parse(data)
+        if self._is_in_head and self._head_bytes > LARGEST_HEAD:
+            self.send_400_response("")
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _decline(self, rest: bytes) -> None:
+        """Go on as if no other protocol had been offered (RFC 9110, 7.8); the parser would drop the body."""
+        kept = [
+            line for line in self.headers if line[0] not in (b"connection", b"upgrade", b"http2-settings")
+        ]
+        start = (b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url), b"connection: close")
+        lines = [*start, *(b"%b: %b" % line for line in kept), b"", b""]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parse(b"\r\n".join(lines) + rest)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:  # what comes behind the body was not there when the headers were judged
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # to `_decline`
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        # What is raised here httptools turns into an error of its own, and that becomes a 400.
+        if len(names) > MOST_HEADERS or hosts > 1:
+            raise ValueError("headers that no honest sender sends")
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise ValueError("another version of HTTP")
+        if not hosts and version == "1.1":
+            raise ValueError("HTTP/1.1 without a Host header (RFC 9112, 3.2)")
+        if b"transfer-encoding" in names and not self._is_chunked(version):
+            raise ValueError("a transfer coding that is not ours to undo (RFC 9112, 6.1)")
+        if self._head_bytes > LARGEST_HEAD and self._size_of_head() > LARGEST_HEAD:
+            raise ValueError("a head over its limit")
+        self._is_in_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def _is_chunked(self, version: str) -> bool:
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        return codings == [b"chunked"] and version == "1.1"
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._is_in_head = True
+        self._head_since = self.loop.time()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._discarded >= 0 or self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if self._is_in_head or self.pipeline or cycle.response_started:
+                self.transport.abort()  # an earlier request would take this for its answer
+                return
+            cycle.disconnected = True  # its own body is malformed
+            cycle.message_event.set()
+        self.transport.write(_BAD_REQUEST)
+        self.linger()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A sender that half-closes after its request still gets the answer."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = _Cycle  # uvicorn makes it, and has no setting for another class
+        cycle.transport = self._answering  # type: ignore[assignment]
+        super()._start_asgi_task(cycle, app)
+
+    def date_line(self) -> bytes:
+        """The Date header, which the server renews each second."""
+        for name, value in self.server_state.default_headers:
+            if name == b"date":
+                return b"date: %b\r\n" % value
+        return b""
+
+    def on_response_complete(self) -> None:
+        self._answering.flush()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing() or self._discarded >= 0:
+            return  # nothing that came after an early answer is looked at
+        # Unlike uvicorn's, this sets no timer: `end_if_late` looks after silent connections.
+        self._head_since = self.loop.time()
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def linger(self) -> None:
+        """End our side of the connection; close it when the other side has had time to read."""
+        if self.transport.is_closing() or self._discarded >= 0:
+            return
+        if self._is_in_head and not self._head_bytes:
+            self.transport.close()  # the request was read to its end
+            return
+        self._discarded = 0
+        with contextlib.suppress(OSError, RuntimeError):
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self._end)
+
+    def _end(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+    def end_if_late(self, now: float) -> None:
+        """Close a connection whose head is overdue, or that was silent for too long."""
+        is_between = self.cycle is None or self.cycle.response_complete
+        if not (self._is_in_head and is_between) or self._discarded >= 0:
+            return
+        limit = HEADERS_SECONDS if self._head_bytes or self.cycle is None else IDLE_SECONDS
+        if now - self._head_since > limit:
+            self.transport.close()
