@@ -46,15 +46,26 @@ fix: $(VENV)/.test ## Format, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+ROUNDS ?= 5
+DURATION ?= 5
+EVENTS ?= 1000000
+ONLY ?=
+
+.PHONY: bench
+bench: $(VENV)/.bench ## Measure speed and size beside other programs: ROUNDS=5 ONLY=small,big
+	$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(DURATION) --events $(EVENTS) --only "$(ONLY)"
+
 .PHONY: lock
-lock: $(VENV)/.test ## Write both lock files anew from pyproject.toml
+lock: $(VENV)/.test ## Write all lock files anew from pyproject.toml
 	$(UV_LOCK) --upgrade --extra sandbox --group build --output-file requirements.lock pyproject.toml
 	$(UV_LOCK) --upgrade --group test --constraints requirements.lock --output-file tests/requirements.lock
+	$(UV_LOCK) --upgrade --group bench --constraints requirements.lock --constraints tests/requirements.lock \
+	  --output-file tests/bench/requirements.lock
 
 .PHONY: clean
 clean: ## Remove what make, the demo and the tests made, .venv too
 	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	  receiver-demo
+	  receiver-demo bench.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -72,4 +83,8 @@ $(VENV)/.run: $(VENV)/.made requirements.lock pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run tests/requirements.lock
 	$(PIP) install --require-hashes --requirement tests/requirements.lock
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.run tests/bench/requirements.lock
+	$(PIP) install --require-hashes --requirement tests/bench/requirements.lock
 	@touch $@

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from receiver import Context, Event, Router, Saved
 
@@ -13,7 +13,9 @@ class Settings(BaseModel):
     """`[handlers.save_video]`"""
 
     directory: str = Field("videos", description="Where videos go, relative to the configuration file.")
-    template: str = Field("{title}-{id}", description="File name: id, title, event, source, model, date.")
+    template: Annotated[str, AfterValidator(Context.check_template)] = Field(
+        "{title}-{id}", description="File name: id, title, event, source, model, date."
+    )
 
 
 router = Router(settings=Settings)

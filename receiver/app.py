@@ -18,7 +18,7 @@ from receiver.bodies import Bodies
 from receiver.endpoint import Application
 from receiver.errors import CommandFailed, SettingsError, StoreDown, StoreError, Unavailable, UsageError
 from receiver.ingress import Ingress
-from receiver.peers import BadCredentials
+from receiver.peers import BadCredentials, TrustedProxies
 from receiver.rejections import Rejections
 from receiver.router import HandlerCard
 from receiver.server import Server, bind, create
@@ -102,6 +102,17 @@ async def _unless(stop: asyncio.Event, task: asyncio.Task[None]) -> bool:
     return False
 
 
+def _card(line: bytes) -> HandlerCard:
+    try:
+        return HandlerCard.from_json(orjson.loads(line)["card"])
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        said = line[:80].decode("utf-8", "replace")
+        mend = "let handler modules print to standard error"
+        raise CommandFailed(
+            f"the handlers can't be listed: standard output has the line {said!r}; {mend}"
+        ) from error
+
+
 class _Family:
     """The processes of one `serve`, and what it needs of them."""
 
@@ -127,13 +138,14 @@ class _Family:
     def _spec_arguments(self) -> list[str]:
         return [argument for spec in self._options.specs for argument in ("--handlers", spec)]
 
-    def _store_command(self, _: int) -> list[str]:
+    def _store_command(self, generation: int) -> list[str]:
         log = self._config.log
         lease = self._config.worker.lease.total_seconds()
         options = {"--database": self._config.database, "--run": self._run, "--lease-seconds": lease}
         options |= {"--log-format": log.format, "--log-level": log.level}
         flat = [str(part) for option in options.items() for part in option]
-        return ["-m", "receiver.store.process", *flat]
+        again = ["--must-exist"] if generation > 1 else []
+        return ["-m", "receiver.store.process", *flat, *again]
 
     def _worker(self, number: int) -> Child:
         def command(generation: int) -> list[str]:
@@ -142,7 +154,7 @@ class _Family:
 
         async def bury(generation: int) -> None:
             try:
-                await self._store.release(self._worker_name(number, generation))
+                await self._store.release(self._worker_name(number, generation), died=True)
             except (Unavailable, StoreError):
                 return  # the lease runs out
 
@@ -174,7 +186,7 @@ class _Family:
             *self._spec_arguments(),
         ]
         lines = (await output_of(arguments)).splitlines()
-        self._cards = [HandlerCard.from_json(orjson.loads(line)["card"]) for line in lines]
+        self._cards = [_card(line) for line in lines]
         self.log.info("handlers.loaded", handlers=[card.name for card in self._cards])
 
     async def _connect(self) -> None:
@@ -202,7 +214,7 @@ class _Family:
             wall=wall_ms,
             random=os.urandom,
             log=self.log,
-            trusted_proxies=frozenset(self._config.server.trusted_proxies),
+            trusted_proxies=TrustedProxies(self._config.server.trusted_proxies),
         )
         self._sweeping = asyncio.create_task(self._sweep())
         return Application(self._ingress, store=self._store, needs_worker=self._options.workers > 0)

@@ -100,6 +100,18 @@ class Context:
             seconds_left=lambda: (self.deadline - self._now()).total_seconds(),
         )
 
+    @staticmethod
+    def check_template(template: str) -> str:
+        """Return a template that `save_video` can use; raise ValueError for another.
+
+        For validators of settings, so that a mistake is told when they are read.
+        """
+        try:
+            names.parse_template(template)
+        except Hopeless as error:
+            raise ValueError(str(error)) from error
+        return template
+
     async def save_video(
         self, template: str = "{title}-{id}", *, directory: str | Path | None = None
     ) -> Saved:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import json
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import timedelta
+from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -106,8 +108,9 @@ async def _run(function: _Function, arguments: tuple[Any, ...], job: Future[_End
 
 
 # Whatever a handler raises is an attempt's ending, and no reason for the worker to end: that includes
-# SystemExit (somebody's sys.exit()) and a cancellation that nobody asked for. It travels as a value,
-# because a task lets SystemExit through to the loop, and a future refuses StopIteration.
+# SystemExit (somebody's sys.exit()), KeyboardInterrupt (in a worker, Ctrl-C raises none) and a cancellation
+# that nobody asked for. It travels as a value, because a task lets the first two through to the loop,
+# and a future refuses StopIteration.
 def _call(function: _Function, arguments: tuple[Any, ...]) -> _Ending:
     try:
         return _Returned(function(*arguments))
@@ -118,8 +121,6 @@ def _call(function: _Function, arguments: tuple[Any, ...]) -> _Ending:
 async def _await(awaitable: Awaitable[Any]) -> _Ending:
     try:
         return _Returned(await awaitable)
-    except (GeneratorExit, KeyboardInterrupt):
-        raise  # the loop is being torn down, or Ctrl-C was pressed: neither is the handler's
     except BaseException as error:  # noqa: BLE001
         return _Raised(error)
 
@@ -212,7 +213,9 @@ def _done(value: Any) -> Done | Fail:
     mend = "its work is done, another attempt would do it twice; return a small JSON value, or nothing"
     try:
         text = orjson.dumps(value, default=_plain)
-    except orjson.JSONEncodeError as error:
+        if b"null" in text:  # what orjson makes of NaN and infinity, too
+            json.dumps(value, default=_parts, allow_nan=False)
+    except (TypeError, ValueError) as error:  # orjson raises the first, json the second
         name = type(value).__name__
         return Fail(f"the handler returned a {name} that is not JSON ({_text(error)}): {mend}")
     if len(text) > RESULT_LIMIT:
@@ -226,3 +229,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _parts(value: Any) -> Any:
+    """What of a value that orjson knows and json does not may hold numbers."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return value.value if isinstance(value, Enum) else None

@@ -11,6 +11,7 @@ from receiver.ingress import PREFIX, Ingress
 from receiver.store.base import Reads
 
 _READY_CACHE_SECONDS = 1.0
+_NOT_READY_CACHE_SECONDS = 0.05
 _LIVE = Answer(200, {"status": "live"})
 _READY = Answer(200, {"status": "ready"})
 _NOT_READY = Answer(503, {"status": "not ready", "error": "starting"})
@@ -41,9 +42,11 @@ class Application:
             await (await self._readiness()).send(send)
 
     async def _readiness(self) -> Answer:
-        """Ready means that it can write (it does) and that a worker lives; asked at most once a second."""
+        """Ready means that it can write (it does) and that a worker lives; asked about once a second then."""
         async with self._asking:
-            if time.monotonic() - self._ready[0] > _READY_CACHE_SECONDS:
+            asked_at, answer = self._ready
+            fresh = _READY_CACHE_SECONDS if answer is _READY else _NOT_READY_CACHE_SECONDS
+            if time.monotonic() - asked_at > fresh:
                 self._ready = (time.monotonic(), await self._ask())
             return self._ready[1]
 

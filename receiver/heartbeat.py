@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,11 @@ from receiver.store.remote import Remote
 
 _LOOK_SECONDS = 0.25
 STALL_SECONDS = 1.0
+STUCK_SECONDS = 5.0
+"""How long a loop may stand still after the first of its attempts was out of time."""
+
+REPLACE_ME = 3
+"""Exit status of a worker that nothing but a new process can mend."""
 
 
 class Heartbeat:
@@ -26,13 +32,16 @@ class Heartbeat:
         worker: str,
         lease_seconds: float,
         jobs: Callable[[], Sequence[int]],
+        overdue_at: Callable[[], float],
         log: Any,
     ) -> None:
-        """`jobs` gives the numbers of the jobs that run at the moment; it is called in this thread."""
+        """`jobs` gives the numbers of the jobs that run at the moment, `overdue_at` when the first of
+        them is out of time (monotonic seconds). Both are called in this thread."""
         self._database = database
         self._worker = worker
         self._every_seconds = max(0.05, lease_seconds / 3)
         self._jobs = jobs
+        self._overdue_at = overdue_at
         self._log = log
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -66,7 +75,9 @@ class Heartbeat:
                 renewed_at = time.monotonic()
             if time.monotonic() - self._seen_at > STALL_SECONDS and told_of != self._seen_at:
                 told_of = self._seen_at
-                self._tell()
+                handler = self._holder()
+                self._log.warning("worker.stalled", handler=handler, seconds=STALL_SECONDS)
+            self._end_if_stuck()
             await asyncio.sleep(_LOOK_SECONDS)
         await remote.close()
 
@@ -77,7 +88,17 @@ class Heartbeat:
             return False  # a store that restarts gives everybody a new lease
         return True
 
-    def _tell(self) -> None:
+    def _end_if_stuck(self) -> None:
+        """End this process when an attempt is long out of time and the loop can't say so: nothing
+        else can take the loop from a handler. Whoever started the worker starts another one."""
+        now = time.monotonic()
+        is_stalled = now - self._seen_at > STALL_SECONDS
+        if is_stalled and now > self._overdue_at() + STUCK_SECONDS:
+            seconds = round(now - self._seen_at, 1)
+            self._log.error("worker.killed", worker=self._worker, handler=self._holder(), seconds=seconds)
+            os._exit(REPLACE_ME)
+
+    def _holder(self) -> str:
+        """The handler whose task has the loop."""
         task = asyncio.current_task(self._watched)
-        handler = task.get_name() if task is not None else "unknown"
-        self._log.warning("worker.stalled", handler=handler, seconds=STALL_SECONDS)
+        return task.get_name() if task is not None else "unknown"

@@ -91,7 +91,12 @@ def _import_file(path: Path) -> ModuleType:
     name = path.stem
     if not name.isidentifier() or keyword.iskeyword(name):
         better = re.sub(r"\W", "_", name)
-        mend = f"rename it, for example {better if better.isidentifier() else 'my_handlers'}.py"
+        is_better = better.isidentifier() and not keyword.iskeyword(better)
+        mend = f"rename it, for example {better if is_better else 'my_handlers'}.py"
+        if keyword.iskeyword(name):
+            raise HandlerError(
+                f"{path.name}: {name} is a word of Python's own, no module can have it; {mend}"
+            )
         raise HandlerError(f"{path.name}: a module's name has only letters, digits and underscores; {mend}")
     known = sys.modules.get(name)
     if known is not None and _same_file(known.__file__, path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -35,6 +36,13 @@ from receiver.sources.base import Admission, Denied, Digests, Headers, News, Sou
 from receiver.store.base import Intake
 
 PREFIX = "/webhooks/"
+# RFC 9110, sections 5.6.6 and 8.3: a media type and its parameters.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rb';[ \t]*(%b)=(%b|"[^"\\]*")' % (_TOKEN, _TOKEN))
+_JSON = re.compile(
+    rb'application/(json|%b\+json)([ \t]*;([ \t]*%b=(%b|"[^"\\]*"))?)*[ \t]*' % (_TOKEN, _TOKEN, _TOKEN),
+    re.IGNORECASE,
+)
 _SEEN = {"accepted": "accepted", "duplicate": "duplicate", "conflict": "duplicate"}
 
 
@@ -53,7 +61,7 @@ class Ingress:
         wall: Callable[[], int],
         random: Callable[[int], bytes],
         log: Any,
-        trusted_proxies: frozenset[str] = frozenset(),
+        trusted_proxies: Container[str] = (),
     ) -> None:
         self.use(sources)
         self._cards = cards
@@ -91,7 +99,7 @@ class Ingress:
         if isinstance(admission, Denied):
             return self._deny(source, admission, scope)
         fields = dict(headers)
-        if not _is_json(fields):
+        if not _is_json(headers, fields):
             return self._reject(source, NOT_JSON, "content-type or content-encoding", scope)
         length = fields.get(b"content-length")
         declared = int(length) if length is not None and length.isdigit() else None
@@ -184,13 +192,18 @@ class Ingress:
         return peer_of(scope["client"], scope["headers"], self._trusted_proxies)
 
 
-def _is_json(fields: Mapping[bytes, bytes]) -> bool:
-    """application/json or application/…+json, in UTF-8, as it is."""
+def _is_json(headers: Headers, fields: Mapping[bytes, bytes]) -> bool:
+    """application/json or application/…+json, in UTF-8, as it is, and said once."""
     if b"content-encoding" in fields:
         return False
-    kind, _, rest = fields.get(b"content-type", b"").partition(b";")
-    kind = kind.strip().lower()
-    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+    kind = fields.get(b"content-type", b"").strip()
+    if len(fields) < len(headers) and sum(name == b"content-type" for name, _ in headers) > 1:
         return False
-    charset = rest.lower().replace(b" ", b"").replace(b'"', b"")
-    return b"charset=" not in charset or b"charset=utf-8" in charset
+    if kind == b"application/json":
+        return True
+    if not _JSON.fullmatch(kind):
+        return False
+    charsets = [
+        value.strip(b'"').lower() for name, value in _PARAMETER.findall(kind) if name.lower() == b"charset"
+    ]
+    return charsets in ([], [b"utf-8"])

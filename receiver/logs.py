@@ -6,11 +6,13 @@ credential, a URL's query string, or text of a payload beyond id, status and tit
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, ClassVar
+from contextlib import suppress
+from typing import Any, ClassVar, TextIO, cast
 
 import orjson
 import structlog
@@ -44,6 +46,7 @@ EVENTS = {
     "worker.disconnected": "a worker lost the store and tries again",
     "worker.expired": "a worker was silent for a whole lease; its jobs were given back",
     "worker.stalled": "an async handler held the worker's loop for over a second",
+    "worker.killed": "a handler held the loop beyond its time; the worker ends itself and is replaced",
     "job.started": "a handler runs",
     "job.finished": "a handler is done",
     "job.retried": "an attempt failed; the job runs again later",
@@ -74,9 +77,25 @@ def configure(*, style: str = "auto", level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+class _Unfailing(io.TextIOBase):
+    """A stream that loses what can't be written: a full disk or a dead reader must not stop the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def get(**fields: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 
 from receiver.sources.base import Headers
 
@@ -36,7 +37,25 @@ class BadCredentials:
         return wait
 
 
-def peer_of(client: tuple[str, int] | None, headers: Headers, trusted: frozenset[str]) -> str:
+class TrustedProxies:
+    """Addresses and networks, each as text; `in` says whether an address is one of them."""
+
+    def __init__(self, proxies: Iterable[str]) -> None:
+        self._networks = tuple(ipaddress.ip_network(proxy) for proxy in proxies)
+
+    def __contains__(self, address: object) -> bool:
+        if not self._networks:
+            return False
+        try:
+            found = ipaddress.ip_address(str(address))
+        except ValueError:
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+            found = found.ipv4_mapped  # how a socket for both shows an IPv4 peer
+        return any(found in network for network in self._networks)
+
+
+def peer_of(client: tuple[str, int] | None, headers: Headers, trusted: Container[str]) -> str:
     """The address that a request came from: behind a trusted proxy, the last one it forwarded.
 
     For logs and limits only; nothing is ever believed because of it.

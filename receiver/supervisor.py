@@ -15,6 +15,9 @@ _LONGEST_DELAY_SECONDS = 10.0
 _STEADY_SECONDS = 30.0
 """A child that lived this long is started again without delay."""
 
+_SAFE_PATH = "-P"
+"""Python's option not to import from the working directory: a queue.py there is not Python's."""
+
 REFUSED = 2
 """The exit status of a child that says itself, on standard error, what is wrong with its usage."""
 
@@ -57,6 +60,7 @@ class Child:
         self._generation += 1
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            _SAFE_PATH,
             *self._command(self._generation),
             stdin=asyncio.subprocess.PIPE,  # the lifeline: see receiver.lifeline
             start_new_session=True,  # Ctrl-C is for the parent, which tells the children in its order
@@ -134,7 +138,7 @@ async def output_of(arguments: Sequence[str]) -> bytes:
     Raise UsageError (without text: the child has said it) for exit status 2, else CommandFailed.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        sys.executable, _SAFE_PATH, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
     )
     try:
         output, _ = await process.communicate()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import PurePath
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from receiver.errors import HandlerError
 from receiver.mistakes import did_you_mean, file_label, place_of_frame
+from receiver.router import Router
 
 _Result = TypeVar("_Result")
 # What stands in a traceback before the first line of the author's.
@@ -26,10 +30,12 @@ _MACHINERY = (
 def run_user_code(code: Callable[[], _Result], *, subject: str = "") -> _Result:
     """Import a module, or the like; whatever goes wrong in it becomes a HandlerError.
 
+    What it prints goes to standard error: standard output is read by programs.
     A ModuleNotFoundError for the module `subject` itself, or a package of it, passes through.
     """
     try:
-        return code()
+        with _output_as_errors():
+            return code()
     except HandlerError:
         raise
     # A stranger's module may raise anything, and one that calls sys.exit() is a mistake like any other.
@@ -37,6 +43,31 @@ def run_user_code(code: Callable[[], _Result], *, subject: str = "") -> _Result:
         if isinstance(error, ModuleNotFoundError) and f"{subject}.".startswith(f"{error.name}."):
             raise
         raise HandlerError(_explain(error, subject)) from error
+
+
+@contextmanager
+def _output_as_errors() -> Iterator[None]:
+    """Turn standard output into standard error, for programs that are started meanwhile, too."""
+    output = sys.__stdout__
+    if output is None or sys.__stderr__ is None:  # closed from the start: their numbers may be anybody's
+        yield
+        return
+    kept = _pointed(output, to=2)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.close(_pointed(output, to=kept))
+        os.close(kept)
+
+
+def _pointed(output: TextIO, *, to: int) -> int:
+    """Let descriptor 1 be another one, and return a copy of what it was."""
+    with suppress(OSError, ValueError):
+        output.flush()
+    former = os.dup(1)
+    os.dup2(to, 1)
+    return former
 
 
 def _explain(error: BaseException, subject: str) -> str:
@@ -53,7 +84,18 @@ def _explain(error: BaseException, subject: str) -> str:
     if isinstance(error, ImportError):
         return f"{at}: {_failed_import(error)}"
     text = " ".join("".join(traceback.format_exception_only(error)).split())[:500]
+    unknown = re.search(r"\bRouter\.(on|__init__)\(\) got an unexpected keyword argument '(\w+)'", text)
+    if unknown:
+        return f"{at}: {_unknown_option(unknown[1], unknown[2])}"
     return f"{at}: {text}; correct what this line does while the module is loaded"
+
+
+def _unknown_option(method: str, name: str) -> str:
+    parameters = inspect.signature(getattr(Router, method)).parameters.values()
+    valid = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    listed, near = f"valid are: {', '.join(valid)}", did_you_mean(name, valid)
+    call = "@router.on" if method == "on" else "Router"
+    return f"{call}(…) has no option {name}; {listed if near == listed else f'{near} {listed}'}"
 
 
 def _failed_import(error: ImportError) -> str:

@@ -22,23 +22,22 @@ from receiver import dispatch, logs, retry, settings
 from receiver.attempts import Attempts
 from receiver.errors import ReceiverError, StoreError, Unavailable, UsageError
 from receiver.fetch import Fetcher
-from receiver.heartbeat import Heartbeat
+from receiver.heartbeat import REPLACE_ME, Heartbeat
 from receiver.lifeline import end_with_parent
 from receiver.loading import Loaded, load
 from receiver.model import Move, utc
+from receiver.outcome import Outcome, Retry
 from receiver.router import Handler
+from receiver.settler import Settler
 from receiver.store.base import Row, Settlement
 from receiver.store.remote import Remote
-
-REPLACE_ME = 3
-"""Exit status of a worker with a thread that nothing can stop: a new process has to go on."""
 
 _CLAIM_WAIT_MS = 10_000
 _FULL_WAIT_MS = 250
 """While some handler is at its limit, so that its next free slot is soon asked for."""
 _RECONNECT_SECONDS = 0.2
 _DRAIN_SECONDS = 10.0
-_NICE = 5
+_NICE = 10
 _LOGGED = {
     Move.FINISH: "job.finished",
     Move.RETRY: "job.retried",
@@ -62,15 +61,16 @@ class Worker:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
         self._slot_freed = asyncio.Event()
-        self._settlements: list[Settlement] = []
-        self._settler: asyncio.Task[None] | None = None
+        self._settler = Settler(self._store, worker=name, log=log)
         self._draining = asyncio.Event()
-        self._has_stuck_thread = False
+        self._needs_replacement = False
+        self._give_up_at: dict[asyncio.Task[None], float] = {}
         self._heartbeat = Heartbeat(
             config.database,
             worker=name,
             lease_seconds=config.worker.lease.total_seconds(),
             jobs=self._held,
+            overdue_at=self._overdue_at,
             log=log,
         )
 
@@ -88,13 +88,20 @@ class Worker:
         self._heartbeat.start()
         self._log.info("worker.started", worker=self._name, handlers=sorted(self._handlers))
         claiming = asyncio.create_task(self._claim_forever())
+        claiming.add_done_callback(lambda _: self.drain())
         await self._draining.wait()
         self._log.info("worker.draining", worker=self._name, jobs=len(self._running))
         claiming.cancel()
         await asyncio.wait([claiming])
         await self._finish()
         self._log.info("worker.stopped", worker=self._name)
-        return REPLACE_ME if self._has_stuck_thread else 0
+        if not claiming.cancelled():  # it never ends by itself: this raises what ended it
+            claiming.result()
+        return REPLACE_ME if self._needs_replacement else 0
+
+    def _overdue_at(self) -> float:
+        """When the first of the running attempts is out of time, on the monotonic clock."""
+        return min(list(self._give_up_at.values()), default=float("inf"))
 
     async def _finish(self) -> None:
         if self._running:
@@ -103,8 +110,7 @@ class Worker:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running.values(), timeout=1.0)
-        if self._settler is not None:
-            await asyncio.wait([self._settler], timeout=1.0)
+        await self._settler.finish(seconds=1.0)
         self._heartbeat.stop()
         await self._store.close()  # first, so that no claim of ours is still being served
         with suppress(Unavailable, StoreError):  # else the lease runs out, or the next server gives them back
@@ -142,7 +148,7 @@ class Worker:
 
     def _held(self) -> list[int]:
         """The jobs that run, and those whose settlement is still under way."""
-        return [*list(self._running), *(settlement.job for settlement in list(self._settlements))]
+        return [*list(self._running), *self._settler.jobs()]
 
     def _free_slots(self) -> tuple[dict[str, int], bool]:
         """Free slots by handler, and whether one of them has none of its own left."""
@@ -160,13 +166,24 @@ class Worker:
         handler = self._handlers[row["handler"]]
         self._busy[handler.name] += 1
         task = asyncio.create_task(self._work(handler, row))
+        former = self._running.get(row["job"])
+        if former is not None:  # its lease ran out; what it still does is in vain
+            former.cancel()
         self._running[row["job"]] = task
-        task.add_done_callback(partial(self._end, row["job"], handler.name))
+        self._give_up_at[task] = time.monotonic() + handler.timeout.total_seconds()
+        task.add_done_callback(partial(self._end, handler, row))
 
-    def _end(self, job: int, handler: str, task: asyncio.Task[None]) -> None:
-        del self._running[job]
-        self._busy[handler] -= 1
+    def _end(self, handler: Handler, row: Row, task: asyncio.Task[None]) -> None:
+        if self._running.get(row["job"]) is task:
+            del self._running[row["job"]]
+        del self._give_up_at[task]
+        self._busy[handler.name] -= 1
         self._slot_freed.set()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # a mistake of ours; the job must not hang on it
+            self._conclude(
+                handler, row, Retry(reason=f"{type(error).__name__} around the handler"), self._log
+            )
 
     async def _work(self, handler: Handler, row: Row) -> None:
         event = self._attempts.event(row)
@@ -185,52 +202,33 @@ class Worker:
             threads=self._threads,
             log=log,
         )
+        self._conclude(handler, row, ran.outcome, log.bind(seconds=round(time.monotonic() - began, 3)))
+        if ran.is_abandoned:
+            self._needs_replacement = True
+            self.drain()
+
+    def _conclude(self, handler: Handler, row: Row, outcome: Outcome, log: Any) -> None:
+        """Decide what becomes of the job, settle it, and tell."""
         now = time.time_ns() // 1_000_000
-        luck = retry.luck_of(context.idempotency_key)
-        decision = retry.decide(
-            ran.outcome, attempt=attempt, attempts=handler.attempts, now_ms=now, random=luck
-        )
-        self._tell(log, decision, seconds=round(time.monotonic() - began, 3))
+        luck = retry.luck_of(f"{row['id']}:{handler.name}")
+        attempt = row["attempts"] + 1
+        decision = retry.decide(outcome, attempt=attempt, attempts=handler.attempts, now_ms=now, random=luck)
         result = None if decision.result is None else orjson.dumps(decision.result).decode()
-        self._settle(
+        self._settler.settle(
             Settlement(
                 row["job"], row["claim"], decision.move, now, decision.run_at_ms, decision.error, result
             )
         )
-        if ran.is_abandoned:
-            self._has_stuck_thread = True
-            self.drain()
+        self._tell(log, decision)
 
-    def _tell(self, log: Any, decision: retry.Decision, *, seconds: float) -> None:
-        fields: dict[str, Any] = {"seconds": seconds}
+    def _tell(self, log: Any, decision: retry.Decision) -> None:
+        fields: dict[str, Any] = {}
         if decision.error is not None:
             fields["reason"] = decision.error
         if decision.run_at_ms is not None:
             fields["run_at"] = utc(decision.run_at_ms).isoformat(timespec="seconds")
         tell = log.error if decision.move is Move.FAIL else log.info
         tell(_LOGGED[decision.move], **fields)
-
-    def _settle(self, settlement: Settlement) -> None:
-        self._settlements.append(settlement)
-        if self._settler is None:
-            self._settler = asyncio.create_task(self._settle_all())
-
-    async def _settle_all(self) -> None:
-        """Settle until nothing waits; a store that is away is waited for, as the work is done."""
-        try:
-            while self._settlements:
-                batch = list(self._settlements)
-                try:
-                    owned = await self._store.settle(batch, worker=self._name)
-                except (Unavailable, StoreError):
-                    await asyncio.sleep(_RECONNECT_SECONDS)
-                    continue
-                del self._settlements[: len(batch)]
-                for settlement, is_owned in zip(batch, owned, strict=True):
-                    if not is_owned:
-                        self._log.warning("job.lost", job=settlement.job, worker=self._name)
-        finally:
-            self._settler = None
 
 
 def work(
@@ -284,7 +282,7 @@ def main() -> None:
     options = parser.parse_args()
     os.umask(0o077)
     end_with_parent()
-    os.nice(_NICE)  # acknowledgements come before handlers
+    _step_back()
     try:
         config = settings.load(options.config)
         logs.configure(style=config.log.format, level=config.log.level)
@@ -296,6 +294,17 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # a thread that can't be stopped must not keep the process
+
+
+def _step_back() -> None:
+    """Let acknowledgements come before handlers.
+
+    Where the kernel shares the processors out by session (sched(7), autogroup), a process is nice within its
+    session only. A worker is a session of its own, so that has to be nice as a whole.
+    """
+    with suppress(OSError):  # a sandbox may forbid it, and a kernel without autogroups has no such file
+        os.nice(_NICE)
+        Path("/proc/self/autogroup").write_text(str(_NICE), "ascii")
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ class _Stage:
 
     async def _start(self, config: Path) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "receiver", "--config", str(config)),
+            *(sys.executable, "-P", "-m", "receiver", "--config", str(config)),
             *("serve", "--port", "0", "--with-parent", "--json"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from receiver.cli.filters import filters
-from receiver.cli.options import Common, common
+from receiver.cli.options import Common, Text, common
 from receiver.cli.output import age, bytes_in_words, iso, json_line, local, now_ms, plain, table
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def event_json(row: Row) -> dict[str, Any]:
 
 
 @click.command
-@click.argument("event")
+@click.argument("event", type=Text())
 @click.option("--raw", is_flag=True, help="Write the original body, byte for byte, and nothing else.")
 @common
 def show(options: Common, *, event: str, raw: bool) -> None:

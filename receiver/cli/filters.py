@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from receiver.cli.options import Text
 from receiver.cli.output import now_ms
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,12 +43,12 @@ class Moment(click.ParamType[int]):
 def filters(command: Command) -> Command:
     """Add `--source --type --state --since --until --video`."""
     for option in (
-        click.option("--video", metavar="ID", help="Only this video."),
+        click.option("--video", type=Text(), metavar="ID", help="Only this video."),
         click.option("--until", type=Moment(), help="Received before this age or date."),
         click.option("--since", type=Moment(), help="Received after this age (1h) or date."),
         click.option("--state", type=click.Choice(STATES), help="Any of its jobs is in this state."),
         click.option("--type", type=click.Choice(TYPES), help="Only this event type."),
-        click.option("--source", metavar="NAME", help="Only this source."),
+        click.option("--source", type=Text(), metavar="NAME", help="Only this source."),
     ):
         command = option(command)
     return command

@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class Text(click.ParamType[str]):
+    """Text that is UTF-8; what else a shell may pass is only good for names of files."""
+
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take it as it is, or fail."""
+        text = str(value)
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            self.fail("it is not UTF-8 text", param, ctx)
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class Common:
     """What was said once for the whole program."""

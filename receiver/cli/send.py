@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from receiver.cli import sample
-from receiver.cli.options import Common, common
+from receiver.cli.options import Common, Text, common
 from receiver.cli.output import json_line
 from receiver.errors import CommandFailed, UsageError
 
@@ -54,20 +54,32 @@ class _Parcel:
 
 
 @click.command
-@click.argument("source")
+@click.argument("source", type=Text())
 @click.option(
-    "--type", "kind", default="completed", show_default=True, help=f"One of {', '.join(sample.KINDS)}."
+    "--type",
+    "kind",
+    type=Text(),
+    default="completed",
+    show_default=True,
+    help=f"One of {', '.join(sample.KINDS)}.",
 )
 @click.option(
     "--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Carry this file inline."
 )
 @click.option("--inline", is_flag=True, help="Carry a video inline (the default without --url).")
-@click.option("--url", help="Carry this link to the video.")
-@click.option("--id", "video_id", help="The video's id.  [default: a fresh one for each callback]")
+@click.option("--url", type=Text(), help="Carry this link to the video.")
+@click.option(
+    "--id", "video_id", type=Text(), help="The video's id.  [default: a fresh one for each callback]"
+)
 @click.option(
     "--repeat", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="Send so many."
 )
-@click.option("--to", metavar="URL", help="The receiver's base URL.  [default: server.host and server.port]")
+@click.option(
+    "--to",
+    type=Text(),
+    metavar="URL",
+    help="The receiver's base URL.  [default: server.host and server.port]",
+)
 @common
 def send(
     options: Common,
@@ -90,7 +102,7 @@ def send(
     if table is None:
         known = ", ".join(sorted(config.sources)) or "none"
         raise UsageError(f"no source {source!r} is configured; configured: {known}")
-    kind = kind.removeprefix("video.")
+    kind = kind.removeprefix("video.").replace("pending", "progress")
     if kind not in sample.KINDS:
         raise UsageError(f"--type: must be one of {', '.join(sample.KINDS)}")
     carried = video or (sample.packaged_video() if inline or not url else None)
@@ -109,7 +121,11 @@ def _base(config: Settings, to: str | None) -> str:
     host = config.server.host
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what it listens on, not we
     own = f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
-    parts = urlsplit(to or own)
+    try:
+        parts = urlsplit(to or own)
+        _ = parts.port
+    except ValueError as error:
+        raise UsageError(f"--to: not a URL: {error}") from error
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         raise UsageError("--to: credentials are sent to an https URL or to loopback only")
     return (to or own).rstrip("/")

@@ -53,7 +53,9 @@ class WorkerSettings(_Table):
     """`[worker]`: how handlers are run."""
 
     concurrency: int = Field(16, ge=1, le=10_000, description="Jobs at a time in one worker process.")
-    lease: Duration = Field(timedelta(seconds=60), description="How long a silent worker keeps its jobs.")
+    lease: Duration = Field(
+        timedelta(seconds=60), ge=timedelta(seconds=1), description="How long a silent worker keeps its jobs."
+    )
     max_memory: Size = Field(2 * 2**30, description="Memory at which a worker process is replaced.")
     max_video: Size = Field(8 * 2**30, gt=0, description="Largest video that is fetched.")
 

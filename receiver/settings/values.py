@@ -35,6 +35,28 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _host(value: str) -> str:
+    if not value:
+        raise ValueError(
+            "must not be empty; 0.0.0.0 listens on every address, 127.0.0.1 on this machine only"
+        )
+    if not re.fullmatch(r"[\w.:%-]+", value):
+        raise ValueError("expected an address or a host name, without port, blanks or brackets")
+    return value
+
+
+def _proxy(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        try:
+            near = ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError("expected addresses (10.0.0.1) or networks (10.0.0.0/8)") from None
+        raise ValueError(f"the address of a network ends in zeros; write {near}") from None
+    return value
+
+
 def _header_secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text:
@@ -68,6 +90,8 @@ def _file_url(value: str, scheme: str, later: str) -> str:
     return value
 
 
+Host = Annotated[str, AfterValidator(_host)]
+Proxies = tuple[Annotated[str, AfterValidator(_proxy)], ...]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
 HeaderSecrets = Annotated[tuple[HeaderSecret, ...], AfterValidator(_at_least_one)]

@@ -29,6 +29,8 @@ class Admission:
 
     request_id: str | None = None
     """What the sender calls this delivery, when it says so in a header."""
+    warnings: tuple[str, ...] = ()
+    """What is odd about the headers, for the event."""
 
     def feed(self, chunk: bytes) -> None:
         """Take the next raw bytes of the body, for sources that sign it."""

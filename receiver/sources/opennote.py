@@ -62,17 +62,22 @@ class Opennote:
         found: dict[bytes, bytes] = {}
         repeated: set[bytes] = set()
         request_id = None
+        warnings: tuple[str, ...] = ()
         for name, value in headers:
             if name in CHECKED:
                 if name in found:
                     repeated.add(name)
                 found[name] = value
             elif name == b"x-request-id":
+                if request_id is not None and request_id != value:
+                    warnings = ("request_id_repeated",)
                 request_id = value
         values = [found.get(name, b"") for name in CHECKED]
         # No header value can hold a line feed, so the four joined by it are unambiguous.
         if is_one_of(b"\n".join(values), self._together) and not repeated:
-            return Admission(request_id=None if request_id is None else request_id.decode("latin-1"))
+            if request_id is None or warnings:  # of two that differ, neither counts
+                return Admission(warnings=warnings)
+            return Admission(request_id.decode("latin-1"))
         return Denied(check=self._diagnose(values, found, repeated))
 
     def _diagnose(self, values: list[bytes], found: dict[bytes, bytes], repeated: set[bytes]) -> str:
@@ -98,7 +103,7 @@ class Opennote:
         if foreign and own_id is None:
             own_id = _identifier(payload.get("set_id"), "set_id")
         request_id = admission.request_id or None
-        warnings = []
+        warnings = list(admission.warnings)
         if own_id is not None and request_id is not None and request_id != own_id:
             warnings.append("request_id_rewritten")
         video_id = own_id if own_id is not None else _identifier(request_id, "X-Request-Id")

@@ -8,21 +8,29 @@ from collections.abc import Collection, Mapping, Sequence
 
 from receiver.sources.base import Headers
 
-CREDENTIAL_HEADERS = frozenset(
-    {
-        b"authorization",
-        b"cookie",
-        b"proxy-authorization",
-        b"set-cookie",
-        b"webhook-signature",
-        b"x-api-key",
-    }
+KEPT_HEADERS = frozenset(
+    [
+        *(
+            b"accept",
+            b"accept-charset",
+            b"accept-encoding",
+            b"accept-language",
+            b"cache-control",
+            b"connection",
+        ),
+        *(b"content-digest", b"content-encoding", b"content-language", b"content-length", b"content-md5"),
+        *(b"content-type", b"date", b"expect", b"host", b"keep-alive", b"pragma", b"te", b"trailer"),
+        *(b"transfer-encoding", b"upgrade", b"user-agent", b"via"),
+        *(b"x-organization-id", b"x-origin", b"x-request-id", b"x-webhook-platform"),
+        *(b"webhook-id", b"webhook-timestamp"),
+        *(b"cf-connecting-ip", b"cf-ipcountry", b"cf-ray", b"cf-visitor", b"cdn-loop", b"traceparent"),
+        *(b"x-amzn-trace-id", b"x-correlation-id", b"x-forwarded-for", b"x-forwarded-host"),
+        *(b"x-forwarded-port", b"x-forwarded-proto", b"x-forwarded-server", b"x-real-ip", b"x-trace-id"),
+    ]
 )
-_TELLING = (b"key", b"secret", b"token", b"signature", b"password", b"auth", b"cookie", b"credential")
+"""Headers that hold no secret. Those with a URL or with anybody's own words are missing on purpose."""
+
 _LONGEST_VALUE = 1024
-_MOST_NAMES = 256
-_SHORTEST_FOUND = 8
-"""Bytes: a known credential that is shorter may be part of an innocent word."""
 
 
 def digest(value: bytes) -> bytes:
@@ -39,21 +47,15 @@ def is_one_of(value: bytes, digests: Sequence[bytes]) -> bool:
     return found
 
 
-def may_be_credential(name: bytes) -> bool:
-    """Say whether a header of this (lower-case) name may carry a secret, ours or somebody's."""
-    return name in CREDENTIAL_HEADERS or any(word in name for word in _TELLING)
-
-
 class Redactor:
     """Turns headers into text that may be kept.
 
-    A credential becomes `redacted:<8 hex digits>`, an HMAC-SHA256 under `key` cut short: the same
-    credential always gives the same digits, so that one sees *which* key was used.
+    What may be a credential becomes `redacted:<8 hex digits>`, an HMAC-SHA256 under `key` cut short: the
+    same credential always gives the same digits, so that one sees *which* key was used.
     """
 
     def __init__(self, key: bytes, *, known: Collection[bytes] = ()) -> None:
         self._key = key
-        self._seen: dict[bytes, bool] = {}
         self._fingerprints: Mapping[bytes, str] = {value: self._compute(value) for value in known}
 
     def _compute(self, value: bytes) -> str:
@@ -64,21 +66,14 @@ class Redactor:
         return self._fingerprints.get(value) or self._compute(value)
 
     def redact(self, headers: Headers) -> list[tuple[str, str]]:
-        """Keep names and values; replace credentials, and ours wherever they stand; cut what is very long."""
-        hides, ours = self._hides, self._fingerprints
+        """Keep names, and the values of KEPT_HEADERS, cut when very long; never a credential of ours."""
+        kept, ours = KEPT_HEADERS, self._fingerprints
         return [
             (
                 name.decode("latin-1"),
-                self.fingerprint(value)
-                if (known := self._seen.get(name)) or (known is None and hides(name)) or value in ours
-                else value[:_LONGEST_VALUE].decode("latin-1"),
+                value[:_LONGEST_VALUE].decode("latin-1")
+                if name in kept and value not in ours
+                else self.fingerprint(value),
             )
             for name, value in headers
         ]
-
-    def _hides(self, name: bytes) -> bool:
-        """Decide once for each name; names are the sender's choice, so the memory for them is bounded."""
-        is_hidden = may_be_credential(name)
-        if len(self._seen) < _MOST_NAMES:
-            self._seen[name] = is_hidden
-        return is_hidden

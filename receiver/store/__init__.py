@@ -38,7 +38,7 @@ async def _embedded(database: Path, *, lease_seconds: float) -> AsyncIterator[St
     from receiver.store.lock import StoreLock
     from receiver.store.service import Service
 
-    lock = await asyncio.to_thread(StoreLock, database, wait_seconds=_LOCK_WAIT_SECONDS)
+    lock = await asyncio.to_thread(StoreLock, database, wait_seconds=_LOCK_WAIT_SECONDS, is_embedded=True)
     try:
         service = Service(database, run=None, lease_seconds=lease_seconds)
         try:

@@ -93,8 +93,11 @@ class Jobs(Protocol):
         """
         ...
 
-    async def release(self, worker: str) -> int:
-        """Give back all jobs of a worker that is gone; return how many."""
+    async def release(self, worker: str, *, died: bool = False) -> int:
+        """Give back all jobs of a worker that is gone; return how many.
+
+        They are ready at once; but when the worker `died`, jobs that saw workers die before wait.
+        """
         ...
 
 

@@ -12,21 +12,24 @@ from receiver.store.wire import lock_path
 
 
 class StoreLock:
-    """Held from construction to `release`. Raise StoreInUse when somebody else keeps it."""
+    """Held from construction to `release`. Raise StoreInUse, which says who keeps it, when somebody does."""
 
-    def __init__(self, database: Path, *, wait_seconds: float) -> None:
+    def __init__(self, database: Path, *, wait_seconds: float, is_embedded: bool = False) -> None:
+        """`is_embedded` is for a process that is no store child of a server, but something by itself."""
         path = lock_path(database)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + wait_seconds
         while not self._try():
             if time.monotonic() >= deadline:
-                owner = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                owner = os.pread(self._descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
                 os.close(self._descriptor)
-                raise StoreInUse(f"another receiver (process {owner}) is using {database}; stop it first")
+                raise StoreInUse(f"another receiver ({owner}) is using {database}; stop it first")
             time.sleep(0.02)  # a former store may be on its way out
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        own = os.getpid()
+        owner = f"process {own}" if is_embedded else f"server {os.getppid()}, its store {own}"
+        os.pwrite(self._descriptor, f"{owner}\n".encode(), 0)
 
     def _try(self) -> bool:
         try:

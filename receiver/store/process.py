@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,10 @@ class Connection(asyncio.Protocol):
         return await action(self._service, arguments)
 
 
-async def _record(service: Service, rows: Any) -> list[tuple[str, str]]:
+async def _record(service: Service, arguments: Any) -> list[tuple[str, str]]:
+    deadline, rows = arguments
+    if time.monotonic() > deadline:  # one clock for all processes of a machine
+        raise Unavailable("the sender has been told already that it was not recorded")
     receipts = await service.record_batch([Arrival(*row) for row in rows])
     return [(verdict, event_id) for verdict, event_id in receipts]
 
@@ -95,7 +99,7 @@ _VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "claim": lambda service, a: service.claim(a[0], a[1], count=a[2], wait_ms=a[3]),
     "settle": lambda service, a: service.settle([Settlement(*row) for row in a[1]], worker=a[0]),
     "renew": lambda service, a: service.renew(a[0], a[1]),
-    "release": lambda service, a: service.release(a),
+    "release": lambda service, a: service.release(a[0], died=a[1]),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "event": lambda service, a: service.event(a),
     "rejections": lambda service, a: service.rejections(limit=a),
@@ -138,7 +142,7 @@ async def listen(service: Service, database: Path) -> Listener:
     return Listener(server, path, clients)
 
 
-async def run(database: Path, *, run_id: str, lease_seconds: float) -> int:
+async def run(database: Path, *, run_id: str, lease_seconds: float, must_exist: bool) -> int:
     """Be the store until a signal, or until the file can't be trusted; return the exit status."""
     log = logs.get()
     loop = asyncio.get_running_loop()
@@ -154,7 +158,7 @@ async def run(database: Path, *, run_id: str, lease_seconds: float) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0)
-    service = Service(database, run=run_id, lease_seconds=lease_seconds, on_fatal=fail)
+    service = Service(database, run=run_id, lease_seconds=lease_seconds, must_exist=must_exist, on_fatal=fail)
     listener = await listen(service, database)
     log.info("store.started", database=str(database), sqlite=sqlite3.sqlite_version)
     if service.applied:
@@ -185,6 +189,7 @@ def main() -> None:
     parser.add_argument("--database", type=Path, required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--lease-seconds", type=float, required=True)
+    parser.add_argument("--must-exist", action="store_true", help="for a store that is started again")
     parser.add_argument("--log-format", default="auto")
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
@@ -195,7 +200,12 @@ def main() -> None:
         lock = StoreLock(options.database, wait_seconds=_LOCK_WAIT_SECONDS)
         try:
             status = _loop_runner(
-                run(options.database, run_id=options.run, lease_seconds=options.lease_seconds)
+                run(
+                    options.database,
+                    run_id=options.run,
+                    lease_seconds=options.lease_seconds,
+                    must_exist=options.must_exist,
+                )
             )
         finally:
             lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,8 @@ from receiver.store import wire
 from receiver.store.base import EventFilter, Receipt, Rejection, Row, Settlement
 
 _ANSWER_SECONDS = 10.0
+_RECORD_SECONDS = 3.0
+"""Senders give up after a few seconds; a store that takes longer is as good as away."""
 _LARGEST_BATCH = 512
 _LARGEST_BATCH_BYTES = 8 * 2**20
 
@@ -135,9 +138,12 @@ class Remote:
             while self._batch:
                 batch = self._take()
                 try:
-                    receipts = await self._ask("record", [tuple(arrival) for arrival, _ in batch])
+                    receipts = await self._ask_to_record([tuple(arrival) for arrival, _ in batch])
                 except (Unavailable, StoreError) as error:
                     _fail(batch, error)
+                    if isinstance(error, StoreDown):  # nor is it there for those that came meanwhile
+                        waiting, self._batch = self._batch, []
+                        _fail(waiting, error)
                     continue
                 except (TypeError, ValueError) as error:  # a value that JSON can't carry
                     _fail(batch, StoreError(f"the arrivals can't be sent to the store: {error}"))
@@ -147,6 +153,11 @@ class Remote:
                         future.set_result(Receipt(*receipt))
         finally:
             self._sender = None
+
+    async def _ask_to_record(self, rows: list[Any]) -> Any:
+        """The store records nothing that it comes to after the deadline: the senders have a 503 by then."""
+        deadline = time.monotonic() + _RECORD_SECONDS
+        return await self._ask("record", [deadline, rows], seconds=_RECORD_SECONDS)
 
     def _take(self) -> list[tuple[Arrival, asyncio.Future[Receipt]]]:
         taken = size = 0
@@ -179,9 +190,9 @@ class Remote:
         """See `base.Jobs`."""
         await self._ask("renew", [worker, list(jobs)])
 
-    async def release(self, worker: str) -> int:
+    async def release(self, worker: str, *, died: bool = False) -> int:
         """See `base.Jobs`."""
-        released: int = await self._ask("release", worker)
+        released: int = await self._ask("release", [worker, died])
         return released
 
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:

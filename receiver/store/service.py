@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from receiver.errors import Unavailable
+from receiver.errors import StoreDamaged, Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Receipt, Rejection, Row, Settlement
 from receiver.store.leases import Leases
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
-from receiver.store.sqlite.jobs import Jobs
+from receiver.store.sqlite.jobs import DIED, Jobs
 from receiver.store.sqlite.reads import Reads, integrity
 
 T = TypeVar("T")
-_WRITE_ERRORS = (sqlite3.Error, ArithmeticError, LookupError, TypeError, ValueError)
+_WRITE_ERRORS = (sqlite3.Error, StoreDamaged, ArithmeticError, LookupError, TypeError, ValueError)
 """What a transaction may fail with: the database, or a value that it can't keep."""
 Write = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 EXTERNAL = "external"
@@ -64,14 +64,14 @@ class Service:
         *,
         run: str | None,
         lease_seconds: float,
+        must_exist: bool = False,
         wall: Callable[[], int] = wall_ms,
         monotonic: Callable[[], float] = time.monotonic,
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._wall = wall
         self._monotonic = monotonic
-        self._database = Database(path, now=wall())
-        self._intake = Intake(self._database)
+        self._database = Database(path, now=wall(), must_exist=must_exist)
         self._jobs = Jobs(self._database)
         self._reads = Reads(path)
         self._leases = Leases(lease_seconds, clock=monotonic)
@@ -84,8 +84,13 @@ class Service:
         self.redactor_key = self._database.redactor_key
         self.applied = self._database.applied
         """The migrations that this start has run."""
-        if run is not None:
-            self._take_over(run)
+        try:
+            self._intake = Intake(self._database)
+            if run is not None:
+                self._take_over(run)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise StoreDamaged(f"{path}: {error}; the file was left as it is") from error
 
     def _take_over(self, run: str) -> None:
         self._database.begin()
@@ -191,8 +196,11 @@ class Service:
             )
             self._bell.ring()
 
-    async def release(self, worker: str, *, reason: str = "the worker is gone") -> int:
+    async def release(self, worker: str, *, died: bool = False) -> int:
         """See `base.Jobs`."""
+        return await self._release(worker, reason=DIED if died else "the worker stopped")
+
+    async def _release(self, worker: str, *, reason: str) -> int:
         self._leases.forget(worker)
         self._unknown.pop(worker, None)
         try:
@@ -207,7 +215,7 @@ class Service:
         """Give back what silent workers hold; return their names."""
         silent = self._leases.expired()
         for worker in silent:
-            await self.release(worker, reason="the worker's lease ran out")
+            await self._release(worker, reason="the worker's lease ran out")
         return silent
 
     # Reading.
@@ -252,4 +260,5 @@ class Service:
 def is_fatal(error: Exception) -> bool:
     """Say whether going on would be a lie: after a failed sync nobody knows what is on disk."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    lies = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return isinstance(error, StoreDamaged) or code in lies

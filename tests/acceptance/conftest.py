@@ -30,6 +30,8 @@ from receiver.sandbox.videos import find_ffmpeg
 ORGANIZATION = "org_acceptance"
 KEY = "key_acceptance_0123456789"
 PATIENCE_SECONDS = 20.0
+PROGRAM = (sys.executable, "-P", "-m", "receiver")
+"""As the installed command does, it imports nothing from the working directory."""
 
 Event = dict[str, Any]
 Given = TypeVar("Given")
@@ -170,7 +172,7 @@ def run(
 ) -> Ended:
     """Run `receiver …` in a folder to its end; without variables of the caller's that would configure it."""
     ended = subprocess.run(
-        [sys.executable, "-m", "receiver", *map(str, arguments)],
+        [*PROGRAM, *map(str, arguments)],
         cwd=folder,
         env=_environment(environment),
         stdin=subprocess.DEVNULL,
@@ -236,7 +238,7 @@ class Receiver:
         command = [*self._config_option, "serve", "--port", "0", "--json", *options]
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "receiver", *map(str, command)],
+                [*PROGRAM, *map(str, command)],
                 cwd=self.folder,
                 env=_environment(self.environment),
                 stdin=subprocess.DEVNULL,

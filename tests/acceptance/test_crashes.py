@@ -189,6 +189,48 @@ def test_kill_9_of_the_store_is_503_for_a_moment_and_jobs_finish(receiver: Recei
     assert len(runs(receiver)) == len(events), "the worker went on; nothing ran twice"
 
 
+def test_kill_9_of_the_store_again_and_again_under_load_delays_no_job_for_long(receiver: Receiver) -> None:
+    """Claims whose answer died with the store are given back at once, not when a lease runs out."""
+    receiver.handler(
+        "from receiver import Router\nrouter = Router()\n@router.on('video.failed')\ndef f(event): ...\n"
+    )
+    receiver.start("--handlers", "hooks.py").ready()
+    acknowledged: set[str] = set()
+    is_over = threading.Event()
+
+    def send(name: str) -> None:
+        url = f"{receiver.url}/webhooks/opennote"
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            number = 0
+            while not is_over.is_set():
+                number += 1
+                video_id = f"{name}{number}"
+                answer = client.post(url, json=callback(video_id, "failed"), headers=headers())
+                assert answer.status_code in (200, 503)
+                if answer.status_code == 200:
+                    acknowledged.add(answer.json()["event"])
+
+    def reach(goal: int) -> None:
+        until(lambda: len(acknowledged) >= goal, what=f"{goal} acknowledged callbacks")
+
+    threads = [threading.Thread(target=send, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    try:
+        for kill in range(1, 5):
+            reach(kill * 30)
+            before = len(acknowledged)
+            os.kill(receiver.child("receiver.store.process"), signal.SIGKILL)
+            reach(before + 8)
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join(30)
+    events = receiver.settled(count=len(acknowledged), seconds=SOON_SECONDS)
+    assert acknowledged <= {event["id"] for event in events}
+    assert {job["state"] for event in events for job in event["jobs"]} == {"done"}
+
+
 def test_kill_9_of_a_worker_has_its_job_run_again_promptly(receiver: Receiver) -> None:
     gated(receiver)
     receiver.accepted(callback("v1"))

@@ -16,6 +16,7 @@ from tests.acceptance.conftest import (
     children_of,
     each,
     processes_in,
+    until,
 )
 
 TEN_LINES = """\
@@ -354,3 +355,55 @@ def test_what_is_odd_about_handlers_is_a_warning_and_no_error(receivers: Callabl
     assert any("[handlers.elsewhere]" in line for line in ended.complaints)
     receiver.start("--handlers", "hooks.py")
     assert receiver.accepted(callback("v1"))
+
+
+def test_what_a_handler_file_prints_while_it_is_loaded_harms_nobody(receiver: Receiver) -> None:
+    receiver.handler(f"print('hello')\nimport os\nos.system('echo hello')\n{TEN_LINES}")
+    assert receiver.look("handlers", "--handlers", "hooks.py")[0]["name"] == "hooks.publish"
+    receiver.start("--handlers", "hooks.py")
+    receiver.accepted(callback("v1", video=a_video()))
+    [event] = receiver.settled(count=1)
+    assert [job["state"] for job in event["jobs"]] == ["done"]
+
+
+def test_a_handler_file_that_prints_later_is_one_clear_line(receiver: Receiver) -> None:
+    receiver.handler(f"import atexit\natexit.register(print, 'goodbye')\n{TEN_LINES}")
+    ended = receiver.run("serve", "--port", "0", "--handlers", "hooks.py")
+    assert (ended.status, ended.stdout) == (1, "")
+    [line] = ended.complaints
+    assert line.startswith("receiver: the handlers can't be listed: standard output has the line 'goodbye'; ")
+
+
+def test_files_beside_the_configuration_take_no_modules_place(receivers: Callable[..., Receiver]) -> None:
+    receiver = receivers('[handlers]\nload = ["save_video", "my_package.hooks"]\n')
+    (receiver.folder / "my_package").mkdir()
+    receiver.handler(TEN_LINES, name="my_package/hooks.py")
+    for name in ("token.py", "queue.py", "handlers.py", "json.py", "click.py", "receiver.py"):
+        receiver.handler("raise SystemExit('the wrong module')\n", name=name)
+    listed = [handler["name"] for handler in receiver.look("handlers")]
+    assert listed == ["save_video", "hooks.publish"]
+    receiver.start()
+    receiver.accepted(callback("v1", video=a_video()))
+    [event] = receiver.settled(count=1)
+    assert {name: job["state"] for name, job in jobs(receiver, event).items()} == dict.fromkeys(
+        listed, "done"
+    )
+
+
+def test_serve_says_what_it_waits_for_when_handlers_do_not_load(receiver: Receiver) -> None:
+    receiver.handler(f"import time\ntime.sleep(600)\n{TEN_LINES}")
+    receiver.begin("--handlers", "hooks.py")
+    line = "receiver: handlers are still being loaded: hooks.py\n"
+    until(lambda: line in receiver.log_file.read_text(), what="a line about the file that hangs")
+    receiver.stop()
+    assert not processes_in(receiver.folder)
+
+
+def test_a_template_with_a_typing_mistake_is_told_at_the_start(receivers: Callable[..., Receiver]) -> None:
+    receiver = receivers('[handlers.save_video]\ntemplate = "{titel}-{id}"\n')
+    for command in (("check",), ("serve", "--port", "0")):
+        ended = receiver.run(*command)
+        assert ended.status in (1, 2)
+        assert "[handlers.save_video]: template: a file name template knows only {id}, {title}" in (
+            ended.stdout + ended.stderr
+        )

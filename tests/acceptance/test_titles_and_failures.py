@@ -121,9 +121,9 @@ def test_what_is_hopeless_is_dead_at_once_with_a_clear_reason_and_no_half_file(
     shared: Receiver, host: FileHost, file_host: FileHost
 ) -> None:
     receiver, ours, other = shared, host, file_host
-    files_before = set(receiver.videos.glob("*"))
+    before = set(receiver.videos.glob("[!.]*"))
     ours.give("page.mp4", b"<!DOCTYPE html><html><body>Sign in to see the video</body></html>")
-    ours.give("empty.mp4", b"")
+    ours.give("no-bytes.mp4", b"")
     ours.give("huge.mp4", a_video(padding=2**20))
     ours.statuses["/videofs/forbidden.mp4"] = 403
     ours.statuses["/videofs/moved.mp4"] = 302
@@ -141,7 +141,7 @@ def test_what_is_hopeless_is_dead_at_once_with_a_clear_reason_and_no_half_file(
         "forbidden": ({"url": f"{ours.base}/forbidden.mp4"}, "403"),
         "moved": ({"url": f"{ours.base}/moved.mp4"}, "redirects are not followed"),
         "page": ({"url": f"{ours.base}/page.mp4"}, "not a video (HTML)"),
-        "empty": ({"url": f"{ours.base}/empty.mp4"}, "empty"),
+        "no-bytes": ({"url": f"{ours.base}/no-bytes.mp4"}, "empty"),
         "huge": ({"url": f"{ours.base}/huge.mp4"}, "larger than the limit"),
         "alphabet": ({"b64_video": good[:5000] + "*" + good[5001:]}, "base64"),
         "length": ({"b64_video": good[:5001]}, "base64"),
@@ -150,18 +150,19 @@ def test_what_is_hopeless_is_dead_at_once_with_a_clear_reason_and_no_half_file(
         "nothing": ({}, "no video"),
     }
     for name, (response, _) in cases.items():
-        payload = callback(name, url=response.get("url"))
+        payload = callback(f"hopeless-{name}", url=response.get("url"))
         payload["response"] |= {key: value for key, value in response.items() if key != "url"}
         receiver.accepted(payload)
-    events = {event["video_id"]: event for event in receiver.settled(count=len(cases), of=cases)}
+    events = {
+        event["video_id"]: event
+        for event in receiver.settled(count=len(cases), of=[f"hopeless-{name}" for name in cases])
+    }
     for name, (_, reason) in cases.items():
-        (job,) = events[name]["jobs"]
+        (job,) = events[f"hopeless-{name}"]["jobs"]
         assert (job["state"], job["attempts"]) == ("dead", 1), (name, job)
         assert reason in job["last_error"], (name, job["last_error"])
         assert len(job["last_error"]) < 300
-    assert set(receiver.videos.glob("*")) - {receiver.videos / ".receiver"} == files_before - {
-        receiver.videos / ".receiver"
-    }
+    assert set(receiver.videos.glob("[!.]*")) == before, "neither videos nor descriptions"
     assert receiver.halves() == []
     assert other.asked == []
     assert not [path for path in ours.asked if "private" in path]

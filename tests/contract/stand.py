@@ -165,6 +165,11 @@ class StoreProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, stdout=log)
 
+    @property
+    def number(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def connected(self) -> Remote:
         """A client of it, as soon as it serves."""
         remote = Remote(self.database)

@@ -417,3 +417,16 @@ async def test_jobs_whose_release_failed_are_given_back_when_the_lease_runs_out(
         with failing(database, "INSERT ON attempts"), pytest.raises(Unavailable):
             await store.release("a")
         assert await claim_one(store, "b", "save", wait_ms=int(PATIENCE_SECONDS * 1000))
+
+
+@pytest.mark.anyio
+async def test_a_job_whose_workers_die_waits_longer_each_time(store: Store) -> None:
+    first = await record(store, *ready("poison"))
+    runs_at = []
+    for _ in range(3):
+        runs_at.append((await jobs_of(store, first.event_id))["poison"]["run_at"])
+        await claim_one(store, "w", "poison", wait_ms=10_000)
+        await store.release("w", died=True)
+
+    assert runs_at[1] == runs_at[0]  # one death may be an accident
+    assert runs_at[2] > runs_at[1]

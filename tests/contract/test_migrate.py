@@ -19,9 +19,10 @@ import pytest
 from receiver.errors import StoreDamaged, StoreError
 from receiver.store.migrate import APPLICATION_ID, available, migrate
 from receiver.store.sqlite.database import Database
-from tests.contract.stand import StoreProcess, arrival, in_its_own_process
+from tests.contract.stand import StoreProcess, arrival, claim, in_its_own_process, in_this_process, ready
 
 NOW = 1_700_000_000_000
+PAGE = 4096
 
 KILLED_WHILE_MIGRATING = """
 import os, signal, sqlite3, sys
@@ -288,6 +289,37 @@ async def test_a_newer_database_that_was_not_closed_keeps_its_log_too(database: 
         with pytest.raises(StoreDamaged, match="newer receiver"):
             Database(database, now=NOW)
         assert contents(database.parent) == before
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("damage", [bytes, lambda length: b"\xa5" * length], ids=["zeroed", "overwritten"])
+async def test_a_page_that_is_damaged_is_found_at_the_start_or_by_the_check(
+    tmp_path: Path, damage: Callable[[int], bytes]
+) -> None:
+    async with in_this_process(tmp_path / "good.db", run="former") as store:
+        for number in range(20):
+            await store.record(arrival(f"v{number}", jobs=ready("save")))
+        await claim(store, "former/1.0", "save")
+    good = _content(tmp_path / "good.db")
+    refused = 0
+    for begin in range(0, len(good), PAGE):
+        path = tmp_path / str(begin) / "receiver.db"
+        _write(path, good[:begin] + damage(PAGE) + good[begin + PAGE :])
+        try:
+            async with in_this_process(path, run="next") as store:
+                assert await store.check(), f"page at {begin}"
+        except StoreDamaged:
+            refused += 1
+    assert 0 < refused < len(good) / PAGE
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
 
 
 def test_the_store_process_refuses_a_foreign_file_with_one_line_and_status_2(database: Path) -> None:

@@ -12,16 +12,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from receiver import __version__
-from receiver.errors import StoreDown, StoreError, StoreInUse, Unavailable
+from receiver.errors import StoreDamaged, StoreDown, StoreError, StoreInUse, Unavailable
 from receiver.store import opened, wire
 from receiver.store.base import Store
 from receiver.store.lock import StoreLock
 from receiver.store.remote import Remote
+from receiver.store.service import Service
+from receiver.store.sqlite.database import Database
 from tests.contract.stand import (
     ANY,
     StoreProcess,
@@ -99,7 +102,7 @@ async def _agree(store: Store, ledger: dict[str, str]) -> None:
     events = await store.events(ANY, limit=10**6, before=None)
     by_video = {event["video_id"]: event for event in events}
     assert len(by_video) == len(events)
-    assert {video: by_video[video]["id"] for video in ledger} == ledger
+    assert {video: event["id"] for video, event in by_video.items() if video in ledger} == ledger
     for event in events:
         assert {job["handler"]: job["state"] for job in event["jobs"]} == {
             "save": "ready",
@@ -214,7 +217,7 @@ async def test_a_second_store_is_refused_with_one_line_that_names_the_first(
     second = start(run="run2")
     assert second.exit_status() == 2
     (line,) = second.log.read_text().splitlines()
-    assert line.startswith("receiver: another receiver (process ")
+    assert line.startswith(f"receiver: another receiver (server {os.getpid()}, its store {first.number})")
     assert str(database) in line
     assert (await remote.record(arrival())).verdict == "accepted"
     await hang_up(remote)
@@ -235,10 +238,13 @@ async def test_a_store_waits_a_moment_for_a_former_one_on_its_way_out(
 
 def test_a_lock_that_somebody_keeps_is_refused_and_one_that_was_let_go_is_not(database: Path) -> None:
     lock = StoreLock(database, wait_seconds=0)
-    with pytest.raises(StoreInUse, match=rf"process {os.getpid()}\b.*{database.name}"):
+    with pytest.raises(StoreInUse, match=rf"store {os.getpid()}\).*{database.name}"):
         StoreLock(database, wait_seconds=0)
     lock.release()
-    StoreLock(database, wait_seconds=0).release()
+    lock = StoreLock(database, wait_seconds=0, is_embedded=True)
+    with pytest.raises(StoreInUse, match=rf"\(process {os.getpid()}\)"):
+        StoreLock(database, wait_seconds=0)
+    lock.release()
 
 
 @pytest.mark.anyio
@@ -340,11 +346,28 @@ async def test_versions_are_compared_before_anything_else_is_said(
     database: Path, request_sent: list[object], error: str
 ) -> None:
     async with in_its_own_process(database), _stranger(database) as (reader, writer):
-        writer.write(wire.pack(request_sent))
-        length = int.from_bytes(await reader.readexactly(4), "big")
-        number, result, (name, reason) = orjson.loads(await reader.readexactly(length))
+        number, result, (name, reason) = await _asked(reader, writer, request_sent)
         assert (number, result, name) == (1, None, StoreError.__name__)
         assert error in reason
+
+
+@pytest.mark.anyio
+async def test_what_a_store_comes_to_after_its_deadline_is_not_recorded(database: Path) -> None:
+    async with in_its_own_process(database) as store:
+        async with _stranger(database) as (reader, writer):
+            await _asked(reader, writer, [1, "hello", wire.PROTOCOL])
+            late = [2, "record", [time.monotonic() - 0.001, [tuple(arrival("late"))]]]
+            in_time = [3, "record", [time.monotonic() + 60, [tuple(arrival("in time"))]]]
+            assert (await _asked(reader, writer, late))[2][0] == Unavailable.__name__
+            assert (await _asked(reader, writer, in_time))[2] is None
+        assert [row["video_id"] for row in await store.events(ANY, limit=9, before=None)] == ["in time"]
+
+
+async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: object) -> Any:
+    """Send one request and take its answer."""
+    writer.write(wire.pack(request))
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    return orjson.loads(await reader.readexactly(length))
 
 
 @asynccontextmanager
@@ -363,6 +386,34 @@ async def _stranger(database: Path) -> AsyncIterator[tuple[asyncio.StreamReader,
 
 
 @pytest.mark.anyio
+async def test_a_file_that_turns_out_damaged_while_it_is_written_ends_the_store(
+    start: Callable[..., StoreProcess], database: Path
+) -> None:
+    async with in_this_process(database) as store:
+        await store.record(arrival("before"))
+    _damage_the_index_of_keys(database)
+    process = start(run="run1")
+    remote = await process.connected()
+    with pytest.raises(Unavailable):
+        await remote.record(arrival())
+    assert process.exit_status() == 4
+    assert "store.failed" in process.log.read_text()
+    with pytest.raises(StoreDown):
+        await remote.record(arrival())
+    await hang_up(remote)
+
+
+def _damage_the_index_of_keys(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'events_by_key'"
+        (page,) = connection.execute(query).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes(size))
+
+
+@pytest.mark.anyio
 async def test_a_writer_that_is_kept_waiting_is_an_unavailable_store_and_goes_on_afterwards(
     database: Path,
 ) -> None:
@@ -375,3 +426,22 @@ async def test_a_writer_that_is_kept_waiting_is_an_unavailable_store_and_goes_on
             assert time.monotonic() - begin < 10
             other.execute("ROLLBACK")
         assert (await store.record(arrival())).verdict == "accepted"
+
+
+@pytest.mark.anyio
+async def test_a_database_that_was_moved_away_is_not_written_any_more(database: Path) -> None:
+    errors: list[BaseException] = []
+    service = Service(database, run="r", lease_seconds=60, on_fatal=errors.append)
+    assert (await service.record(arrival())).verdict == "accepted"
+
+    await asyncio.to_thread(database.rename, database.with_name("moved.db"))
+
+    with pytest.raises(Unavailable, match="moved or deleted"):
+        await service.record(arrival())
+    assert len(errors) == 1
+
+
+def test_a_store_that_is_started_again_makes_no_new_file(database: Path) -> None:
+    with pytest.raises(StoreDamaged, match="is gone"):
+        Database(database, now=0, must_exist=True)
+    assert not database.exists()

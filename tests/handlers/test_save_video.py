@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from handlers import save_video as module
 from receiver import Context, Event, Video
@@ -127,3 +129,18 @@ def test_it_wants_completed_videos_of_every_source_and_has_an_hour() -> None:
     assert (handler.name, handler.source) == ("save_video", None)
     assert handler.types == {"video.completed"}
     assert handler.timeout == timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{titel}-{id}", "knows only {id}, {title}, {event}, {source}, {model}, {date}"),
+        ("{title", "a brace that is not closed"),
+        ("{date}/{title}", "the folder goes into `directory`"),
+    ],
+)
+def test_a_template_that_no_video_could_use_is_refused_when_settings_are_read(
+    template: str, said: str
+) -> None:
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        module.Settings(template=template)

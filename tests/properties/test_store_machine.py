@@ -33,8 +33,8 @@ NEWS = st.sampled_from(
     ]
 )
 WORKERS = st.sampled_from(["run1/1", "run2/1", "external/1"])
-FREE = st.dictionaries(st.sampled_from(["save", "probe", "tell"]), st.integers(1, 2), min_size=1)
-SETTLING = st.sampled_from([Move.FINISH, Move.RETRY, Move.FAIL, Move.CANCEL])
+FREE = st.fixed_dictionaries({handler: st.integers(0, 2) for handler in ("tell", "probe", "save")})
+SETTLING = st.sampled_from([Move.RETRY, Move.RETRY, Move.FINISH, Move.FINISH, Move.FAIL, Move.CANCEL])
 
 PLAN: list[JobRow] = [
     ("save", "ready", None, None),
@@ -88,6 +88,7 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self, run: str) -> None:
         self.service = self.do(self._open(run))
         self.record("v1", ("completed", "url a"))
+        self.record("v2", ("completed", None))
 
     async def _open(self, run: str) -> Service:
         return Service(
@@ -162,10 +163,11 @@ class StoreMachine(RuleBasedStateMachine):
         job.claim += 1
 
     @precondition(lambda self: self.claims)
-    @rule(back=st.integers(0, 5), move=SETTLING, delay=st.sampled_from([0, 1000, 100_000]))
+    @rule(back=st.integers(0, 5), move=SETTLING, delay=st.sampled_from([100_000, 1000, 0]))
     def settle(self, back: int, move: Move, delay: int) -> None:
-        """Settle one of the last claims, whoever has the job by now."""
-        worker, row = self.claims[-1 - back % len(self.claims)]
+        """Settle one of the last claims, preferably to a job that runs, whoever has it by now."""
+        claims = [claim for claim in self.claims if self._job(claim[1]).state == "running"] or self.claims
+        worker, row = claims[-1 - back % len(claims)]
         job = self._job(row)
         is_owned = job.state == "running" and job.claim == row["claim"]
         run_at = self.now + delay if move is Move.RETRY else None
@@ -250,6 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.deadlines[job.worker] = self.now + LEASE_SECONDS * 1000
             elif job.worker is not None:
                 self._lose([job])
+        assert set(self.do(self.service.status())["workers"]) == set(self.deadlines)
 
     def _lose(self, jobs: list[Job]) -> None:
         for job in jobs:

@@ -151,8 +151,21 @@ class Model(BaseModel):
     path: Path = Path("a.mp4")
 
 
+class Share(BaseModel):
+    of_all: float | None = None
+
+
 class Colour(Enum):
     RED = "red"
+
+
+class Size(Enum):
+    ENDLESS = float("inf")
+
+
+@dataclass
+class Measured:
+    seconds: float
 
 
 @dataclass
@@ -171,6 +184,7 @@ class Saved:
         (Path("a") / "b", "a/b"),
         (Model(), {"path": "a.mp4"}),
         ([Saved(Path("x"))], [{"path": "x"}]),
+        ([None, Saved(Path("null")), Share()], [None, {"path": "null"}, {"of_all": None}]),
         (
             {"at": datetime(2024, 1, 1, tzinfo=UTC), "c": Colour.RED},
             {"at": "2024-01-01T00:00:00+00:00", "c": "red"},
@@ -200,6 +214,10 @@ class Nasty(Exception):
         raise ValueError("no text")
 
 
+NAN = float("nan")
+NOT_FINITE = "Out of range float values are not JSON compliant"
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -214,6 +232,12 @@ class Nasty(Exception):
             Done(object()),
             "the handler returned a object that is not JSON (Type is not JSON serializable: object): ",
         ),
+        (NAN, f"the handler returned a float that is not JSON ({NOT_FINITE}): "),
+        (-float("inf"), f"the handler returned a float that is not JSON ({NOT_FINITE}): "),
+        ({"a": [1, NAN]}, f"the handler returned a dict that is not JSON ({NOT_FINITE}): "),
+        (Share(of_all=NAN), f"the handler returned a Share that is not JSON ({NOT_FINITE}): "),
+        ([Measured(NAN)], f"the handler returned a list that is not JSON ({NOT_FINITE}): "),
+        (Size.ENDLESS, f"the handler returned a Size that is not JSON ({NOT_FINITE}): "),
     ],
 )
 async def test_any_other_value_fails_and_says_why_it_is_not_retried(
@@ -301,6 +325,8 @@ RAISE_LINE = inspect.getsourcelines(raiser)[1] + 2
         (TimeoutError("other side"), "TimeoutError: other side"),
         (KeyError("x"), "KeyError: 'x'"),
         (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt("from its code"), "KeyboardInterrupt: from its code"),
+        (GeneratorExit(), "GeneratorExit"),
         (StopIteration(), "StopIteration"),
         (asyncio.CancelledError(), "CancelledError"),
         (concurrent.futures.CancelledError(), "CancelledError"),

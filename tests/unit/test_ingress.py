@@ -336,6 +336,7 @@ async def test_an_unknown_path_is_answered_without_a_rejection(endpoint: Endpoin
         b"application/json; charset=utf-8",
         b'application/json;charset="UTF-8"',
         b"application/vnd.opennote+json",
+        b'application/json ;  charset="utf-8" ; x="a;charset=utf-16"; y=z;',
         b" application/json ",
     ],
 )
@@ -357,6 +358,13 @@ async def test_json_is_accepted_under_any_of_its_names(content_type: bytes, endp
         {"content_type": b"application/json; charset=utf-16"},
         {"content_type": b"application/json; charset=latin1"},
         {"content_type": b"image/svg+json"},
+        {"content_type": b"application/+json"},
+        {"content_type": b"application/json; charset=utf-8-foo"},
+        {"content_type": b"application/json; charset=utf-8;charset=utf-16"},
+        {"content_type": b"application/json; charset=utf-16; x=charset=utf-8"},
+        {"content_type": b"application/json; charset"},
+        {"content_type": b"application/json, application/json"},
+        {"content_type": b"application/json" + b" ; " * 1000 + b"\x00"},
         {"content_type": b"\xff"},
         {"content_encoding": b"gzip"},
         {"content_encoding": b"identity"},
@@ -373,6 +381,16 @@ async def test_anything_else_than_plain_json_is_415_and_not_read(
     assert response is not None
     assert (response.status, upload.asked) == (415, 0)
     assert [entry["status"] for entry in await endpoint.rejected()] == [415]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("second", [b"application/json", b"text/plain"])
+async def test_two_content_types_are_415(second: bytes, endpoint: Endpoint) -> None:
+    headers = [(b"content-type", second), *COMPLETED.headers]
+    response = await endpoint.send(Upload([COMPLETED.body]), headers)
+
+    assert response is not None
+    assert response.status == 415
 
 
 @pytest.mark.anyio

@@ -576,3 +576,54 @@ def test_nested_aliased_and_checked_settings_work(write: Write, loading: Loading
         settings(odd=4)
     with pytest.raises(HandlerError, match=r"inner.folder: Path does not point to a directory"):
         settings(inner={"folder": "nowhere"})
+
+
+def test_what_a_module_prints_never_stands_on_standard_output(
+    write: Write, loading: Loading, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["print('by hand')", "import subprocess, sys", "subprocess.run(['echo', 'by a program'])"]
+    write("my_hooks.py", "\n".join([*lines, "sys.__stdout__.write('past it')", GOOD]))
+
+    loading("my_hooks.py")
+    print("afterwards")
+    output = capfd.readouterr()
+
+    assert output.out == "afterwards\n"
+    assert all(text in output.err for text in ("by hand\n", "by a program\n", "past it"))
+
+
+OPTIONS = "valid are: source, attempts, timeout, concurrency, after"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("retries=3", f"has no option retries; {OPTIONS}"),
+        ("attemps=3", f'has no option attemps; did you mean "attempts"? {OPTIONS}'),
+    ],
+)
+def test_an_unknown_option_is_answered_with_those_there_are(
+    option: str, said: str, write: Write, loading: Loading
+) -> None:
+    write("my_hooks.py", f"{HEAD}\n@router.on('video.completed', {option})\ndef publish(event): ...\n")
+
+    assert message(loading, "my_hooks.py") == f"my_hooks.py:4: @router.on(…) {said}"
+
+
+def test_an_unknown_option_of_a_router_is_answered_with_those_there_are(
+    write: Write, loading: Loading
+) -> None:
+    write("my_hooks.py", "from receiver import Router\nrouter = Router(nmae='x')\n")
+
+    assert message(loading, "my_hooks.py") == (
+        'my_hooks.py:2: Router(…) has no option nmae; did you mean "name"? valid are: name, settings'
+    )
+
+
+@pytest.mark.parametrize("name", ["lambda", "class"])
+def test_a_file_that_is_named_like_a_word_of_python_is_not_told_to_keep_its_name(
+    name: str, write: Write, loading: Loading
+) -> None:
+    write(f"{name}.py")
+
+    assert message(loading, f"{name}.py").endswith("; rename it, for example my_handlers.py")

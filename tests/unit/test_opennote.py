@@ -296,6 +296,26 @@ def test_a_request_id_that_is_equal_or_absent_is_no_warning(request_id: str | No
 
 
 @pytest.mark.parametrize(
+    ("ids", "admission"),
+    [
+        ((b"v1", b"v1"), Admission("v1")),
+        ((b"v1", b"v2"), Admission(None, ("request_id_repeated",))),
+        ((b"v1", b"v2", b"v2"), Admission(None, ("request_id_repeated",))),
+    ],
+)
+def test_of_request_ids_that_differ_none_counts(ids: tuple[bytes, ...], admission: Admission) -> None:
+    assert opennote().admit([*RIGHT.items(), *((b"x-request-id", each) for each in ids)]) == admission
+
+
+def test_repeated_request_ids_are_a_warning_and_no_identity() -> None:
+    admission = Admission(None, ("request_id_repeated",))
+    found = opennote().read({"status": "completed"}, admission, b"the body", Digests(None))
+
+    assert found.warnings == ("request_id_repeated", "no_id")
+    assert found.video_id.startswith("sha256:")
+
+
+@pytest.mark.parametrize(
     "absent", [{}, {"video_id": None}, {"video_id": ""}, {"video_id": []}, {"video_id": True}]
 )
 def test_without_an_id_in_the_body_the_request_id_is_the_identity(absent: dict[str, Any]) -> None:

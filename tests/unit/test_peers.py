@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from receiver.peers import BURST, BadCredentials, peer_of
+from receiver.peers import BURST, BadCredentials, TrustedProxies, peer_of
 
 
 class Clock:
@@ -126,3 +126,30 @@ def test_a_forwarded_address_is_never_long() -> None:
 
 def test_nobody_is_trusted_unless_configured() -> None:
     assert peer_of(("127.0.0.1", 1), forwarded(b"1.2.3.4"), frozenset()) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_trusted"),
+    [
+        ("10.0.0.1", True),
+        ("10.255.0.9", True),
+        ("::ffff:10.1.2.3", True),
+        ("192.0.2.7", True),
+        ("192.0.2.8", False),
+        ("2001:db8:0:1::5", True),
+        ("2001:db8:0:2::5", False),
+        ("unknown", False),
+        ("", False),
+    ],
+)
+def test_proxies_are_trusted_by_address_and_by_network(address: str, is_trusted: bool) -> None:
+    proxies = TrustedProxies(["10.0.0.0/8", "192.0.2.7", "2001:db8:0:1::/64"])
+
+    assert (address in proxies) is is_trusted
+    assert address not in TrustedProxies([])
+
+
+def test_the_peer_behind_a_chain_of_proxies_of_a_network_is_the_first_outside() -> None:
+    headers = forwarded(b"6.6.6.6, 203.0.113.9, 10.3.3.3")
+
+    assert peer_of(("10.1.1.1", 1), headers, TrustedProxies(["10.0.0.0/8"])) == "203.0.113.9"

@@ -274,3 +274,17 @@ async def test_a_short_child_ends_with_the_task_that_waits_for_it(tmp_path: Path
     assert task.cancelled()
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text("utf-8")), 0)
+
+
+async def test_no_child_imports_from_the_working_directory(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')\n")
+    monkeypatch.chdir(tmp_path)
+
+    place = await start(f"import queue; {SLEEP}")
+    shown = await output_of(["-c", "import queue; print(hasattr(queue, 'Queue'))"])
+
+    assert shown == b"True\n"
+    await until(lambda: place.births)
+    assert place.logged("process.died") == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import receiver.sources
-from receiver.sources.verify import Redactor, digest, is_one_of, may_be_credential
+from receiver.sources.verify import Redactor, digest, is_one_of
 
 KEY = b"the key of the fingerprints"
 CANARY = b"sk_canary_5b0f"
@@ -44,13 +44,9 @@ def _is_secret(node: ast.expr) -> bool:
 
 
 def _is_about_names(node: ast.Compare) -> bool:
-    """Membership in a payload compares its keys, membership in CREDENTIAL_HEADERS names of headers."""
+    """Membership in a payload compares its keys."""
     right = node.comparators[0]
-    return (
-        isinstance(node.ops[0], ast.In)
-        and isinstance(right, ast.Name)
-        and right.id in ("payload", "CREDENTIAL_HEADERS")
-    )
+    return isinstance(node.ops[0], ast.In) and isinstance(right, ast.Name) and right.id == "payload"
 
 
 def short_circuits(tree: ast.AST) -> list[int]:
@@ -141,25 +137,39 @@ def test_every_known_value_is_compared_even_after_a_match(monkeypatch: pytest.Mo
         "my-password",
         "x-authentik-credential",
         "api-key",
+        "x-webhook-pass",
+        "x-vercel-oidc-token",
+        "referer",
+        "x-forwarded-uri",
+        "x-original-url",
+        "forwarded",
+        "x-anything",
     ],
 )
 def test_headers_that_may_carry_a_secret_are_hidden(name: str) -> None:
     redacted = Redactor(KEY).redact([(name.encode(), CANARY)])
 
-    assert may_be_credential(name.encode())
     assert CANARY.decode() not in str(redacted)
     assert redacted[0][1].startswith("redacted:")
 
 
-@pytest.mark.parametrize("name", ["host", "x-request-id", "x-organization-id", "content-type", "webhook-id"])
-def test_other_headers_are_kept(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("accept", "accept-encoding", "cf-ray", "connection", "content-length", "content-type", "date"),
+        *("expect", "host", "traceparent", "transfer-encoding", "user-agent", "via", "webhook-id"),
+        *("webhook-timestamp", "x-amzn-trace-id", "x-forwarded-for", "x-forwarded-host"),
+        *("x-forwarded-proto", "x-organization-id", "x-origin", "x-request-id", "x-webhook-platform"),
+    ],
+)
+def test_headers_that_are_known_to_be_harmless_are_kept(name: str) -> None:
     assert Redactor(KEY).redact([(name.encode(), b"value")]) == [(name, "value")]
 
 
 def test_a_known_key_is_hidden_in_whatever_header_it_stands() -> None:
     redactor = Redactor(KEY, known=[CANARY])
 
-    assert redactor.redact([(b"x-custom", CANARY)]) == [("x-custom", redactor.fingerprint(CANARY))]
+    assert redactor.redact([(b"via", CANARY)]) == [("via", redactor.fingerprint(CANARY))]
 
 
 def test_one_credential_has_one_fingerprint_that_depends_on_the_key() -> None:
@@ -181,19 +191,12 @@ def test_names_and_their_order_and_repetitions_are_kept() -> None:
 
 
 def test_any_bytes_can_be_kept_as_text() -> None:
-    assert Redactor(KEY).redact([(b"x", bytes(range(256)))]) == [("x", bytes(range(256)).decode("latin-1"))]
+    assert Redactor(KEY).redact([(b"via", bytes(range(256)))]) == [
+        ("via", bytes(range(256)).decode("latin-1"))
+    ]
 
 
 def test_an_absurdly_long_value_is_cut() -> None:
-    [(_, value)] = Redactor(KEY).redact([(b"x", b"v" * 5000)])
+    [(_, value)] = Redactor(KEY).redact([(b"via", b"v" * 5000)])
 
     assert len(value) == 1024
-
-
-def test_the_memory_for_names_is_bounded() -> None:
-    redactor = Redactor(KEY)
-    for number in range(2000):
-        redactor.redact([(b"x-%d" % number, b"v")])
-
-    assert len(redactor._seen) <= 256
-    assert redactor.redact([(b"x-late-token", CANARY)])[0][1].startswith("redacted:")

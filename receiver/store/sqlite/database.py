@@ -18,6 +18,7 @@ _HEADER = b"SQLite format 3\x00"
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"}
 )
+_LOCKED_SECONDS = 2.0  # less than a sender is kept waiting, so that it is told the truth
 _OLDEST_SQLITE = (3, 38, 0)  # STRICT tables, RETURNING, and ->> are used
 
 
@@ -28,17 +29,22 @@ class Database:
     (aiosqlite) 26 µs, one `json_each` statement per table 28 µs.
     """
 
-    def __init__(self, path: Path, *, now: int) -> None:
+    def __init__(self, path: Path, *, now: int, must_exist: bool = False) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StoreError(
                 f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, _OLDEST_SQLITE))} is needed"
             )
         self.path = path
         self.sql = queries.load("sqlite")
+        if must_exist and not path.exists():
+            raise StoreDamaged(f"{path} is gone; bring it back, or stop the server to begin anew")
         prepare_file(path)
+        self._opened = self._identity()
         try:
             self._inspect()
-            self.connection = sqlite3.connect(path, isolation_level=None, timeout=5.0, cached_statements=256)
+            self.connection = sqlite3.connect(
+                path, isolation_level=None, timeout=_LOCKED_SECONDS, cached_statements=256
+            )
             self.connection.row_factory = sqlite3.Row
             self._configure()
             self.applied = migrate(self.connection, now=now)
@@ -50,7 +56,7 @@ class Database:
 
     def _inspect(self) -> None:
         """Refuse a foreign or newer database before anything is written: going over to WAL is a write."""
-        with closing(sqlite3.connect(read_only(self.path), uri=True, timeout=5.0)) as connection:
+        with closing(sqlite3.connect(read_only(self.path), uri=True, timeout=_LOCKED_SECONDS)) as connection:
             pending(connection)
 
     def _configure(self) -> None:
@@ -86,8 +92,17 @@ class Database:
         self.connection.executemany(self.sql[name], rows)
 
     def begin(self) -> None:
-        """Open a transaction that may write."""
+        """Open a transaction that may write. Raise StoreDamaged when the file is not there any more."""
+        if self._identity() != self._opened:
+            raise StoreDamaged(f"{self.path} was moved or deleted; what would be written now would be lost")
         self.connection.execute("BEGIN IMMEDIATE")
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - half the time of Path.stat, before every commit
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def commit(self) -> None:
         """Make it durable: returns after the sync."""

@@ -12,6 +12,12 @@ from receiver.store.base import Row, Settlement
 from receiver.store.sqlite.database import Database
 
 _OUTCOMES = {Move.FINISH: "done", Move.RETRY: "retry", Move.FAIL: "fail", Move.CANCEL: "cancel"}
+DIED = "the worker died"
+"""The reason of a loss that the job itself may have caused."""
+
+_FIRST_WAIT_MS = 1000
+_LONGEST_WAIT_MS = 300_000
+_GOLDEN = (5**0.5 - 1) / 2
 _AS_JSON = ("warnings", "payload", "strings")
 
 
@@ -88,8 +94,21 @@ class Jobs:
     def lose(self, jobs: Sequence[int], *, worker: str, now: int, reason: str) -> None:
         """LOSE some jobs of a worker, those that it still holds."""
         for job in jobs:
-            if self._database.execute("lose_job", {"job": job, "worker": worker}).rowcount:
+            wait_ms = self._wait_after_death_ms(job) if reason == DIED else 0
+            parameters = {"job": job, "worker": worker, "run_at": now + wait_ms if wait_ms else 0}
+            if self._database.execute("lose_job", parameters).rowcount:
                 self._note_attempt(job, worker, "lost", now, reason)
+
+    def _wait_after_death_ms(self, job: int) -> int:
+        """A job whose workers die may be what kills them: from the second death on it waits, doubling.
+
+        Each job waits another time, so that it is not always the same ones that run beside it.
+        """
+        (deaths,) = self._database.execute("count_deaths", {"job": job, "reason": DIED}).fetchone()
+        if not deaths:
+            return 0
+        longest = min(_LONGEST_WAIT_MS, _FIRST_WAIT_MS << min(deaths, 20))
+        return int(longest * (0.5 + job * _GOLDEN % 0.5))
 
     def holders(self) -> list[str]:
         """The workers that hold jobs."""

@@ -64,4 +64,9 @@ SELECT seq FROM jobs WHERE state = 'running' AND worker = :worker;
 
 -- name: lose_job
 -- LOSE: nobody will report on this attempt; it costs nothing. Only what the worker still holds.
-UPDATE jobs SET state = 'ready', worker = NULL WHERE seq = :job AND worker = :worker AND state = 'running';
+UPDATE jobs SET state = 'ready', worker = NULL, run_at = max(run_at, :run_at)
+WHERE seq = :job AND worker = :worker AND state = 'running';
+
+-- name: count_deaths
+-- How many workers died while they ran a job.
+SELECT count(*) FROM attempts WHERE job = :job AND outcome = 'lost' AND error = :reason;
