@@ -138,7 +138,11 @@ async def output_of(arguments: Sequence[str]) -> bytes:
     Raise UsageError (without text: the child has said it) for exit status 2, else CommandFailed.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, _SAFE_PATH, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        _SAFE_PATH,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         output, _ = await process.communicate()

@@ -67,7 +67,7 @@ def flask_guide() -> Program:
     """The guide's check in Flask, under gunicorn with threads, which keep connections open, on both cores."""
 
     def command(port: int, folder: Path) -> list[str]:
-        workers = ["--worker-class", "gthread", "--workers", "2", "--threads", "8"]
+        workers = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--keep-alive", "30"]
         options = ["--bind", f"127.0.0.1:{port}", "--worker-tmp-dir", str(folder), *workers]
         return [sys.executable, "-m", "gunicorn", *options, f"{_REFERENCES}.guide:app"]
 
