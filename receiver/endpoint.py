@@ -52,9 +52,9 @@ class Application:
 
     async def _ask(self) -> Answer:
         try:
-            status = await self._store.status()
+            workers = await self._store.probe()
         except (Unavailable, StoreError) as error:
             return Answer(503, {"status": "not ready", "error": str(error)})
-        if self._needs_worker and not status["workers"]:
+        if self._needs_worker and not workers:
             return Answer(503, {"status": "not ready", "error": "no worker is alive"})
         return _READY

@@ -86,7 +86,9 @@ async def _run(program: str, arguments: list[str]) -> bool:
     except OSError:
         return False
     try:
-        return await asyncio.wait_for(process.wait(), _TIMEOUT_SECONDS) == 0
+        # Not wait_for: that swallows a cancellation which comes in the same turn as the end of the process.
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            return await process.wait() == 0
     except TimeoutError:
         return False
     finally:

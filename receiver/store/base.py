@@ -116,8 +116,15 @@ class Reads(Protocol):
         """The last rejections, newest first."""
         ...
 
+    async def probe(self) -> list[str]:
+        """Write something, and return the workers that live. Raise Unavailable when it can't write."""
+        ...
+
     async def status(self) -> Row:
-        """Whether it can write (it tries), which workers live, how many jobs are in each state."""
+        """Whether it can write (it tries), which workers live, how many jobs are in each state.
+
+        Counting looks at every job: for people, not for whoever asks each second.
+        """
         ...
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:

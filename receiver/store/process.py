@@ -103,6 +103,7 @@ _VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "event": lambda service, a: service.event(a),
     "rejections": lambda service, a: service.rejections(limit=a),
+    "probe": lambda service, a: service.probe(),
     "status": lambda service, a: service.status(),
     "bodies_in_use": lambda service, a: service.bodies_in_use(a),
     "all_bodies": lambda service, a: service.all_bodies(),

@@ -210,6 +210,11 @@ class Remote:
         rows: list[Row] = await self._ask("rejections", limit)
         return rows
 
+    async def probe(self) -> list[str]:
+        """See `base.Reads`."""
+        workers: list[str] = await self._ask("probe", None)
+        return workers
+
     async def status(self) -> Row:
         """See `base.Reads`."""
         row: Row = await self._ask("status", None)

@@ -240,11 +240,16 @@ class Service:
         """See `base.Reads`."""
         return await self._reads.all_bodies()
 
-    async def status(self) -> Row:
+    async def probe(self) -> list[str]:
         """See `base.Reads`."""
         now = str(self._wall())
         await self._write(lambda: self._database.execute("set_meta", {"key": "probed_at", "value": now}))
-        return {"writable": True, "workers": self._leases.living(), "jobs": await self._reads.counts()}
+        return self._leases.living()
+
+    async def status(self) -> Row:
+        """See `base.Reads`."""
+        workers = await self.probe()
+        return {"writable": True, "workers": workers, "jobs": await self._reads.counts()}
 
     async def check(self) -> list[str]:
         """See `base.Store`."""

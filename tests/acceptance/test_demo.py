@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -14,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
+from receiver.sandbox.videos import VideoMaker
 from tests.acceptance.conftest import children_of, decode, each, is_running, processes_in, run, until
 
 
@@ -132,3 +135,24 @@ def test_kill_9_of_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
     assert (again.status, again.stderr) == (0, ""), "it is no obstacle to the next one"
     for word in ("callback: video.completed", "handler save_video runs", "file: ", "same SHA-256"):
         assert word in again.stdout
+
+
+@pytest.mark.anyio
+async def test_an_end_that_comes_just_as_a_video_gets_ready_is_not_missed(tmp_path: Path) -> None:
+    """Whatever turn of the loop it comes in: a job that overheard it would call back for a quarter of an hour."""
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\ntouch $0.done\nexit 1\n")
+    program.chmod(0o700)
+    done = tmp_path / "ffmpeg.done"
+    maker = VideoMaker(tmp_path, find=lambda: str(program))
+    for turns in range(10):
+        task = asyncio.create_task(maker.make(f"video{turns}"))
+        while not done.exists():
+            await asyncio.sleep(0)
+        done.unlink()
+        time.sleep(0.1)  # noqa: ASYNC251 - so that the end of the process is the next thing that the loop sees
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        is_requested = task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() is is_requested
