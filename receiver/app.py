@@ -82,8 +82,8 @@ async def serve(config: Settings, options: ServeOptions, *, on_started: Callable
 def _listener(options: ServeOptions) -> Any:
     try:
         return bind(options.host, options.port)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, TypeError) as error:  # the second for a name that no network could have
+        reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
             f"can't listen on {options.host} port {options.port}: {reason}; choose another one with --port"
         ) from error

@@ -52,7 +52,9 @@ def whole_name(stem: str, *, extension: str) -> str:
     """Clean a stem, cut it to what fits, and add `.extension`; an empty one becomes "video"."""
     room = LONGEST_NAME_BYTES - len(extension.encode()) - 1
     cut = clean(_cut(clean(stem), room)) or "video"
-    return f"_{cut}.{extension}" if _RESERVED.fullmatch(cut) else f"{cut}.{extension}"
+    if _RESERVED.fullmatch(cut):
+        cut = f"_{clean(_cut(cut, room - 1))}"
+    return f"{cut}.{extension}"
 
 
 def parse_template(template: str) -> Sequence[Piece]:

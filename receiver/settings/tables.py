@@ -8,7 +8,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from receiver.settings.values import BaseUrl, BodiesUrl, HeaderSecrets, HeaderText, NotYet, StoreUrl
+from receiver.settings.values import (
+    BaseUrl,
+    BodiesUrl,
+    HeaderSecrets,
+    HeaderText,
+    Host,
+    NotYet,
+    Proxies,
+    StoreUrl,
+)
 from receiver.units import Duration, Size
 
 SECRETS = ("api_keys", "api_key", "webhook_secrets", "token")
@@ -22,11 +31,11 @@ class _Table(BaseModel):
 class ServerSettings(_Table):
     """`[server]`: the endpoint."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: Host = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 = any free one.")
     public_url: BaseUrl | None = Field(None, description="Where senders reach this receiver.")
     max_body: Size = Field(2**30, gt=0, description="Largest body that is accepted.")
-    trusted_proxies: tuple[str, ...] = Field((), description="Addresses whose X-Forwarded-For counts.")
+    trusted_proxies: Proxies = Field((), description="Addresses and networks whose X-Forwarded-For counts.")
 
 
 class StoreSettings(_Table):

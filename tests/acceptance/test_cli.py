@@ -492,6 +492,8 @@ def test_sandbox_takes_the_options_of_every_command(receiver: Receiver) -> None:
         ("send", "opennote", "--to", "http://[::1"),
         ("send", "opennote", "--to", "http://127.0.0.1:99999"),
         ("send", "opennote", "--to", "http://127.0.0.1\udcff"),
+        ("serve", "--port", "0", "--host", "\udcff"),
+        ("serve", "--port", "0", "--host", "a" * 64),
     ],
     ids=ascii,
 )
@@ -501,5 +503,5 @@ def test_an_argument_that_is_no_text_or_no_url_is_wrong_usage(
     ended = recorded.run(*arguments)
 
     assert (ended.status, ended.stdout) == (2, "")
-    assert re.search(r"not UTF-8 text|--to: not a URL", ended.complaints[-1])
+    assert re.search(r"not UTF-8 text|--to: not a URL|can't listen on", ended.complaints[-1])
     assert "Traceback" not in ended.stderr

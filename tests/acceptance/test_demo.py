@@ -139,7 +139,7 @@ def test_kill_9_of_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_an_end_that_comes_just_as_a_video_gets_ready_is_not_missed(tmp_path: Path) -> None:
-    """Whatever turn of the loop it comes in: a job that overheard it would call back for a quarter of an hour."""
+    """Whatever turn of the loop it comes in: a job that overheard it would call back for minutes."""
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\ntouch $0.done\nexit 1\n")
     program.chmod(0o700)
@@ -147,7 +147,7 @@ async def test_an_end_that_comes_just_as_a_video_gets_ready_is_not_missed(tmp_pa
     maker = VideoMaker(tmp_path, find=lambda: str(program))
     for turns in range(10):
         task = asyncio.create_task(maker.make(f"video{turns}"))
-        while not done.exists():
+        while not done.exists():  # noqa: ASYNC110 - it is another process that is waited for
             await asyncio.sleep(0)
         done.unlink()
         time.sleep(0.1)  # noqa: ASYNC251 - so that the end of the process is the next thing that the loop sees

@@ -57,6 +57,7 @@ TEMPLATES = st.sampled_from(
 
 @given(TEMPLATES, FIELDS, st.sampled_from(["mp4", "webm", "json"]))
 @example("{title}-{id}", dict.fromkeys(names.FIELDS, "CON"), "mp4")
+@example("{title}", dict.fromkeys(names.FIELDS, "NUL." + 300 * "a"), "mp4")
 @example("{title}{id}", {**dict.fromkeys(names.FIELDS), "title": "e", "id": "\u0301" * 120}, "mp4")
 def test_every_name_is_safe(template: str, fields: dict[str, str | None], extension: str) -> None:
     name = names.safe_name(template, fields, extension=extension)
