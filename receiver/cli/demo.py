@@ -134,6 +134,7 @@ class _Stage:
                 click.echo(line.decode("utf-8", "replace").rstrip(), err=True)
                 continue
             self._log_said(fields.get("event", ""), fields)
+        self.dead.append("the receiver has ended")
         self.news.set()
 
     def _log_said(self, event: str, fields: dict[str, Any]) -> None:
