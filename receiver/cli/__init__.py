@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -41,6 +42,17 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; whoever reads its output may stop when they have seen enough.
+
+        Here, as click itself would end the program with status 1.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing more is said, at exit either
+            return 0
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
@@ -75,10 +87,6 @@ def _status_of_command() -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # Whoever read us has seen enough; a second error at exit, about the same pipe, helps nobody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except ReceiverError as error:
         for line in str(error).splitlines():
             click.echo(f"receiver: {line}", err=True)
