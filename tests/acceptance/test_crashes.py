@@ -348,6 +348,43 @@ def test_a_handler_that_blocks_delays_no_acknowledgement(receiver: Receiver) -> 
     assert said["handler"] == "hooks.block"
 
 
+def test_a_handler_that_never_gives_the_loop_back_ends_its_worker_and_others_go_on(
+    receiver: Receiver,
+) -> None:
+    receiver.handler(
+        "from pathlib import Path\nfrom receiver import Router\nrouter = Router()\n"
+        "again = Path(__file__).with_name('again')\n"
+        "@router.on('video.completed', timeout='1s')\nasync def spin(event):\n"
+        "    if not again.exists():\n        again.touch()\n        while True:\n            pass\n"
+        "@router.on('video.failed')\ndef beside(event):\n    return 'fine'\n"
+    )
+    receiver.start("--handlers", "hooks.py")
+    receiver.accepted(callback("v1"))
+    until((receiver.folder / "again").exists)
+    receiver.accepted(callback("v2", "failed"))
+
+    [said] = receiver.logged("worker.killed")
+
+    assert said["handler"] == "hooks.spin"
+    states = {event["video_id"]: event["jobs"][0]["state"] for event in receiver.settled(count=2)}
+    assert states == {"v1": "done", "v2": "done"}
+
+
+def test_log_lines_that_nobody_reads_any_more_stop_nothing(receiver: Receiver) -> None:
+    receiver.handler(
+        "import os\nfrom receiver import Router\nrouter = Router()\n"
+        "@router.on('video.completed')\nasync def work(event, context):\n"
+        "    reader, writer = os.pipe()\n    os.close(reader)\n    os.dup2(writer, 2)\n"
+        "    context.log.info('video.seen')\n    return 'fine'\n"
+    )
+    receiver.start("--handlers", "hooks.py")
+
+    receiver.accepted(callback("v1"))
+
+    [event] = receiver.settled(count=1)
+    assert event["jobs"][0]["state"] == "done"
+
+
 def test_a_new_start_finds_neither_socket_nor_lock_in_its_way(receiver: Receiver, tmp_path: Path) -> None:
     for _ in range(3):
         receiver.start("--no-worker")
