@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -19,9 +20,9 @@ RETRY_SECONDS = 5
 
 
 class Answer:
-    """A response that is ready to be sent."""
+    """A response that is ready to be sent: as the messages of ASGI, or as the bytes of HTTP/1.1."""
 
-    __slots__ = ("_body", "_start", "status")
+    __slots__ = ("_body", "_lines", "closes", "status")
 
     def __init__(
         self,
@@ -31,40 +32,46 @@ class Answer:
         closes: bool = False,
         headers: RawHeaders | None = None,
     ) -> None:
-        body = orjson.dumps(content)
-        lines = [_JSON, (b"content-length", b"%d" % len(body)), *(headers or [])]
-        if closes:
-            lines.append(_CLOSE)
         self.status = status
-        self._start = {"type": "http.response.start", "status": status, "headers": lines}
-        self._body = {"type": "http.response.body", "body": body}
+        self.closes = closes
+        """Whether the connection ends with it."""
+        self._body = orjson.dumps(content)
+        self._lines = [_JSON, (b"content-length", b"%d" % len(self._body)), *(headers or [])]
 
     async def send(self, send: Send) -> None:
-        """Send it."""
-        await send(self._start)
-        await send(self._body)
+        """Send it through an ASGI server."""
+        lines = [*self._lines, _CLOSE] if self.closes else self._lines
+        await send({"type": "http.response.start", "status": self.status, "headers": lines})
+        await send({"type": "http.response.body", "body": self._body})
+
+    def raw(self, date: bytes, *, closes: bool) -> bytes:
+        """The whole response; `date` is its Date line, or nothing."""
+        lines = [*self._lines, _CLOSE] if closes else self._lines
+        status = b"HTTP/1.1 %d %b\r\n%b" % (self.status, HTTPStatus(self.status).phrase.encode(), date)
+        return b"%b%b\r\n%b" % (status, b"".join(b"%b: %b\r\n" % line for line in lines), self._body)
 
 
 class Receipted(Answer):
-    """200 for a delivery that is durable, made with as little work as possible.
-
-    Beside what any ASGI server understands, the start message has the rest of the response as bytes
-    (`ready`, everything behind the status line and the date); our own server writes those at once.
-    """
+    """200 for a delivery that is durable, made with as little work as possible."""
 
     __slots__ = ()
 
     def __init__(self, status: str, event_id: str) -> None:
-        body = b'{"status":"%b","event":"%b"}' % (status.encode(), event_id.encode())
-        length = b"%d" % len(body)
         self.status = 200
-        self._start = {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [_JSON, (b"content-length", length)],
-            "ready": b"content-type: application/json\r\ncontent-length: %b\r\n\r\n%b" % (length, body),
-        }
-        self._body = {"type": "http.response.body", "body": body}
+        self.closes = False
+        self._body = b'{"status":"%b","event":"%b"}' % (status.encode(), event_id.encode())
+        self._lines = [_JSON, (b"content-length", b"%d" % len(self._body))]
+
+    def raw(self, date: bytes, *, closes: bool) -> bytes:
+        """The whole response; the usual one without a detour."""
+        if closes:
+            return super().raw(date, closes=True)
+        body = self._body
+        return b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+            date,
+            len(body),
+            body,
+        )
 
 
 def retry_after(seconds: float) -> RawHeaders:

@@ -26,14 +26,15 @@ from receiver.answers import (
     retry_after,
 )
 from receiver.bodies import Bodies
-from receiver.body import ReceivedBody, read_body
+from receiver.body import ReceivedBody, read_body, read_small
 from receiver.errors import Disconnected, Refused, StoreError, Unavailable
+from receiver.model import INLINE_BODY_LIMIT
 from receiver.peers import BadCredentials, peer_of
 from receiver.record import Arrival, JobRow
 from receiver.rejections import Rejections
 from receiver.router import HandlerCard, plan
-from receiver.sources.base import Admission, Denied, Digests, Headers, News, Source
-from receiver.store.base import Intake
+from receiver.sources.base import Admission, Denied, Headers, Source
+from receiver.store.base import Intake, Receipt
 
 PREFIX = "/webhooks/"
 # RFC 9110, sections 5.6.6 and 8.3: a media type and its parameters.
@@ -79,6 +80,34 @@ class Ingress:
     def use(self, sources: Mapping[str, Source]) -> None:
         """Believe these from the next request on; one that is under way keeps its own."""
         self._sources = {PREFIX + name: source for name, source in sources.items()}
+        self._targets = {path.encode(): source for path, source in self._sources.items()}
+
+    def take(self, target: bytes, headers: Headers, body: bytes, answer: Callable[[Answer], None]) -> bool:
+        """Take a small callback that is there as a whole; `answer` is called later, when it is recorded.
+
+        False, with nothing done, when anything is odd about it: `__call__` finds out what, and answers.
+        """
+        source = self._targets.get(target)
+        if source is None or len(body) > min(source.max_body, INLINE_BODY_LIMIT):
+            return False
+        admission = source.admit(headers)
+        if isinstance(admission, Denied) or not _is_json(headers, dict(headers)):
+            return False
+        try:
+            received = read_small(body, admission)
+            if admission.conclude() is not None:
+                return False
+            arrival = self._arrival(source, admission, received, headers)
+        except Refused:
+            return False
+
+        def recorded(result: Receipt | Exception) -> None:
+            answer(
+                self._refuse(source, result) if isinstance(result, Exception) else self._say(arrival, result)
+            )
+
+        self._intake.record_soon(arrival, recorded)
+        return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -111,14 +140,12 @@ class Ingress:
             )
             return await self._judge(source, admission, body, scope)
         except Unavailable as error:
-            self._log.error("delivery.refused", source=source.name, status=503, reason=error.reason)
-            return OUT_OF_ORDER
+            return self._refuse(source, error)
         except Refused as error:
             answer = Answer(error.status, {"status": "error", "error": error.reason}, closes=True)
             return self._reject(source, answer, error.reason, scope)
         except StoreError as error:
-            self._log.error("delivery.refused", source=source.name, status=503, reason=str(error))
-            return OUT_OF_ORDER
+            return self._refuse(source, error)
         except Disconnected:
             self._log.info("delivery.abandoned", source=source.name)
             return None
@@ -128,14 +155,20 @@ class Ingress:
         denied = admission.conclude()
         if denied is not None:
             return self._deny(source, denied, scope)
-        digests = Digests(sha256=body.sha256, strings=body.checksums)
-        news = source.read(body.payload, admission, body.raw, digests)
-        arrival = self._arrival(source, news, body, scope)
-        receipt = await self._intake.record(arrival)
+        arrival = self._arrival(source, admission, body, scope["headers"])
+        return self._say(arrival, await self._intake.record(arrival))
+
+    def _say(self, arrival: Arrival, receipt: Receipt) -> Answer:
         self._announcer.announce(arrival, receipt)
         return Receipted(_SEEN[receipt.verdict], receipt.event_id)
 
-    def _arrival(self, source: Source, news: News, body: ReceivedBody, scope: Scope) -> Arrival:
+    def _refuse(self, source: Source, error: Exception) -> Answer:
+        self._log.error("delivery.refused", source=source.name, status=503, reason=str(error))
+        return OUT_OF_ORDER
+
+    def _arrival(self, source: Source, admission: Admission, body: ReceivedBody, headers: Headers) -> Arrival:
+        """Understand a believed body. Raise BadBody."""
+        news = source.read(body.payload, admission, body.raw, body.digests)
         now = self._wall()
         is_small = body.raw is not None
         return Arrival(
@@ -153,9 +186,9 @@ class Ingress:
             warnings=list(news.warnings),
             received_at=now,
             via="callback",
-            method=scope["method"],
-            path=scope["path"],
-            headers=source.fingerprint(scope["headers"]),
+            method="POST",
+            path=PREFIX + source.name,
+            headers=source.fingerprint(headers),
             size=body.size,
             body=None if body.raw is None else body.raw.decode(),
             body_sha256=body.sha256,
@@ -167,13 +200,13 @@ class Ingress:
         )
 
     def _jobs(self, source: str, event_type: str) -> list[JobRow]:
-        key = (source, event_type)
-        if key not in self._plans:
-            self._plans[key] = [
+        pair = (source, event_type)
+        if pair not in self._plans:
+            self._plans[pair] = [
                 (job.handler, job.state.value, job.after, job.reason)
                 for job in plan(self._cards, source=source, type=event_type)
             ]
-        return self._plans[key]
+        return self._plans[pair]
 
     def _deny(self, source: Source, denied: Denied, scope: Scope) -> Answer:
         """401, one body for every reason; 429 instead for a peer that does nothing else."""

@@ -41,8 +41,8 @@ class Arrival(NamedTuple):
     """callback, poll or import."""
     method: str
     path: str
-    headers: list[tuple[str, str]]
-    """Redacted."""
+    headers: str
+    """Redacted, as a JSON array of [name, value]."""
     size: int
     """Bytes of the body."""
     body: str | None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from receiver.model import EventType, Payload
 
@@ -40,8 +41,7 @@ class Admission:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """What a verified delivery says: which video, and what happened to it."""
 
     identity: str
@@ -85,13 +85,12 @@ class LinkedVideo:
 VideoPlace = InlineVideo | LinkedVideo
 
 
-@dataclass(frozen=True, slots=True)
-class Digests:
+class Digests(NamedTuple):
     """What is known of a body besides its payload."""
 
     sha256: str | None
     """Hex SHA-256 of the raw bytes; None for a body that is small enough to be hashed when asked."""
-    strings: Mapping[tuple[str | int, ...], str] = field(default_factory=dict)
+    strings: Mapping[tuple[str | int, ...], str] = MappingProxyType({})
     """A checksum of the raw bytes of each long string, by its path."""
 
 
@@ -117,6 +116,6 @@ class Source(Protocol):
         """Say where the video of a stored payload is; None when it names none."""
         ...
 
-    def fingerprint(self, headers: Headers) -> list[tuple[str, str]]:
-        """Turn headers into text that may be kept: credentials become short keyed fingerprints."""
+    def fingerprint(self, headers: Headers) -> str:
+        """Write headers as a JSON array of [name, value], credentials as short keyed fingerprints."""
         ...

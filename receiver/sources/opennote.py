@@ -129,9 +129,9 @@ class Opennote:
         """See `place_of`; links must lie below the configured base."""
         return place_of(payload, s3_base_url=self._s3_base_url)
 
-    def fingerprint(self, headers: Headers) -> list[tuple[str, str]]:
+    def fingerprint(self, headers: Headers) -> str:
         """Redact headers for keeping."""
-        return self._redactor.redact(headers)
+        return self._redactor.to_json(headers)
 
 
 def callback_headers(organization_id: str, api_key: str, *, video_id: str) -> dict[str, str]:

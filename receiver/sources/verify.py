@@ -6,6 +6,8 @@ import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
 
+import orjson
+
 from receiver.sources.base import Headers
 
 KEPT_HEADERS = frozenset(
@@ -31,6 +33,7 @@ KEPT_HEADERS = frozenset(
 """Headers that hold no secret. Those with a URL or with anybody's own words are missing on purpose."""
 
 _LONGEST_VALUE = 1024
+_MOST_REMEMBERED = 1024
 
 
 def digest(value: bytes) -> bytes:
@@ -57,6 +60,7 @@ class Redactor:
     def __init__(self, key: bytes, *, known: Collection[bytes] = ()) -> None:
         self._key = key
         self._fingerprints: Mapping[bytes, str] = {value: self._compute(value) for value in known}
+        self._as_json: dict[tuple[bytes, bytes], str] = {}
 
     def _compute(self, value: bytes) -> str:
         return "redacted:" + hmac.digest(self._key, value, "sha256").hex()[:8]
@@ -77,3 +81,14 @@ class Redactor:
             )
             for name, value in headers
         ]
+
+    def to_json(self, headers: Headers) -> str:
+        """Redact, and write as a JSON array of [name, value]; what one sender repeats is done once."""
+        done = self._as_json
+        return f"[{','.join([done.get(line) or self._remember(line) for line in headers])}]"
+
+    def _remember(self, line: tuple[bytes, bytes]) -> str:
+        if len(self._as_json) >= _MOST_REMEMBERED:
+            self._as_json.clear()
+        self._as_json[line] = kept = orjson.dumps(self.redact([line])[0]).decode()
+        return kept

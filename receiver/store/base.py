@@ -6,7 +6,8 @@ All times are unix milliseconds, UTC. Every verb may raise StoreDown (not reacha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from receiver.record import Arrival
@@ -21,6 +22,10 @@ class Receipt(NamedTuple):
     verdict: str
     event_id: str
     """The first event of this key: the arrival's own id only when it was accepted."""
+
+
+Recorded = Callable[[Receipt | Exception], None]
+"""What is told of an arrival's fate: its receipt, or StoreDown, Unavailable or StoreError."""
 
 
 class Rejection(NamedTuple):
@@ -61,6 +66,10 @@ class EventFilter(NamedTuple):
 
 class Intake(Protocol):
     """What ingress writes."""
+
+    def record_soon(self, arrival: Arrival, recorded: Recorded) -> None:
+        """Do what `record` does, without anybody who waits: call `recorded` from the loop, later."""
+        ...
 
     async def record(self, arrival: Arrival) -> Receipt:
         """Make a delivery, its event and its jobs durable, or one more delivery of a known event."""
@@ -121,9 +130,14 @@ class Reads(Protocol):
         ...
 
     async def status(self) -> Row:
-        """Whether it can write (it tries), which workers live, how many jobs are in each state.
+        """Whether it can write (it tries), which workers live, how many jobs are in each state."""
+        ...
 
-        Counting looks at every job: for people, not for whoever asks each second.
+    async def figures(self) -> Row:
+        """What metrics show: cheap whatever is stored, and nothing is written.
+
+        `jobs` by state, `attempts` by outcome since the store started, `oldest_ready_seconds` that a
+        due job has waited, `workers` that live, `wal_bytes`.
         """
         ...
 
@@ -149,3 +163,13 @@ class Store(Intake, Jobs, Reads, Protocol):
     async def close(self) -> None:
         """Let go of it."""
         ...
+
+
+def resolve(future: asyncio.Future[Receipt], result: Receipt | Exception) -> None:
+    """Let a future have what was `recorded`, unless nobody waits any more."""
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

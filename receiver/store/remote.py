@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from typing import Any
 from receiver.errors import StoreDown, StoreError, Unavailable
 from receiver.record import Arrival
 from receiver.store import wire
-from receiver.store.base import EventFilter, Receipt, Rejection, Row, Settlement
+from receiver.store.base import (
+    EventFilter,
+    Receipt,
+    Recorded,
+    Rejection,
+    Row,
+    Settlement,
+    resolve,
+)
 
 _ANSWER_SECONDS = 10.0
 _RECORD_SECONDS = 3.0
@@ -80,7 +89,7 @@ class Remote:
         self._run = run
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
-        self._batch: list[tuple[Arrival, asyncio.Future[Receipt]]] = []
+        self._batch: list[tuple[Arrival, Recorded]] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def connect(self) -> Remote:
@@ -124,13 +133,16 @@ class Remote:
 
     # Recording: what arrives while a batch is on its way makes the next one.
 
+    def record_soon(self, arrival: Arrival, recorded: Recorded) -> None:
+        """See `base.Intake`."""
+        self._batch.append((arrival, recorded))
+        if self._sender is None:
+            self._sender = asyncio.get_running_loop().create_task(self._send_batches())
+
     async def record(self, arrival: Arrival) -> Receipt:
         """See `base.Intake`."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Receipt] = loop.create_future()
-        self._batch.append((arrival, future))
-        if self._sender is None:
-            self._sender = loop.create_task(self._send_batches())
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.record_soon(arrival, partial(resolve, future))
         return await future
 
     async def _send_batches(self) -> None:
@@ -148,9 +160,8 @@ class Remote:
                 except (TypeError, ValueError) as error:  # a value that JSON can't carry
                     _fail(batch, StoreError(f"the arrivals can't be sent to the store: {error}"))
                     continue
-                for (_, future), receipt in zip(batch, receipts, strict=True):
-                    if not future.done():
-                        future.set_result(Receipt(*receipt))
+                for (_, recorded), (verdict, event_id) in zip(batch, receipts, strict=True):
+                    recorded(Receipt(verdict, event_id))
         finally:
             self._sender = None
 
@@ -159,7 +170,7 @@ class Remote:
         deadline = time.monotonic() + _RECORD_SECONDS
         return await self._ask("record", [deadline, rows], seconds=_RECORD_SECONDS)
 
-    def _take(self) -> list[tuple[Arrival, asyncio.Future[Receipt]]]:
+    def _take(self) -> list[tuple[Arrival, Recorded]]:
         taken = size = 0
         for arrival, _ in self._batch[:_LARGEST_BATCH]:
             size += arrival.size if arrival.body is not None else len(arrival.payload or "")
@@ -212,12 +223,17 @@ class Remote:
 
     async def probe(self) -> list[str]:
         """See `base.Reads`."""
-        workers: list[str] = await self._ask("probe", None)
+        workers: list[str] = await self._ask("probe", None, seconds=_RECORD_SECONDS)
         return workers
 
     async def status(self) -> Row:
         """See `base.Reads`."""
         row: Row = await self._ask("status", None)
+        return row
+
+    async def figures(self) -> Row:
+        """See `base.Reads`."""
+        row: Row = await self._ask("figures", None)
         return row
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
@@ -241,7 +257,6 @@ class Remote:
             self._link.close()
 
 
-def _fail(batch: list[tuple[Arrival, asyncio.Future[Receipt]]], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
+def _fail(batch: list[tuple[Arrival, Recorded]], error: Exception) -> None:
+    for _, recorded in batch:
+        recorded(error)

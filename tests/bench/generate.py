@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
@@ -58,7 +59,7 @@ def _arrival(number: int, template: str, first_at: int) -> Arrival:
         via="callback",
         method="POST",
         path=callbacks.PATH,
-        headers=list(callbacks.headers(len(body), name).items()),
+        headers=json.dumps(list(callbacks.headers(len(body), name).items())),
         size=len(body),
         body=body,
         body_sha256=None,

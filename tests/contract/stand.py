@@ -46,7 +46,7 @@ def arrival(video: str = "v1", what: str = "completed", **changes: Any) -> Arriv
         via="callback",
         method="POST",
         path="/webhooks/opennote",
-        headers=[("content-type", "application/json")],
+        headers='[["content-type","application/json"]]',
         size=13,
         body='{"status": 1}',
         body_sha256=None,

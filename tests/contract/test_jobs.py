@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from receiver.errors import Unavailable
-from receiver.model import TRANSITIONS, JobState, Move
+from receiver.life import TRANSITIONS, JobState, Move
 from receiver.record import Arrival, JobRow
 from receiver.store.base import Row, Store
 from receiver.store.service import wall_ms

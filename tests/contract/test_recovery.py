@@ -298,6 +298,7 @@ async def test_a_command_takes_no_job_from_a_worker(database: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("D1")
 async def test_two_clients_that_send_the_same_at_once_make_one_event(database: Path) -> None:
     async with in_its_own_process(database) as one:
         other = await Remote(database).connect()
@@ -352,6 +353,7 @@ async def test_versions_are_compared_before_anything_else_is_said(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("D6")
 async def test_what_a_store_comes_to_after_its_deadline_is_not_recorded(database: Path) -> None:
     async with in_its_own_process(database) as store:
         async with _stranger(database) as (reader, writer):
@@ -394,6 +396,7 @@ async def test_a_file_that_turns_out_damaged_while_it_is_written_ends_the_store(
     _damage_the_index_of_keys(database)
     process = start(run="run1")
     remote = await process.connected()
+    await remote.all_bodies()  # now it has a thread that reads, which must not keep it alive
     with pytest.raises(Unavailable):
         await remote.record(arrival())
     assert process.exit_status() == 4
@@ -405,7 +408,7 @@ async def test_a_file_that_turns_out_damaged_while_it_is_written_ends_the_store(
 
 def _damage_the_index_of_keys(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
-        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'events_by_key'"
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'events_of_videos'"
         (page,) = connection.execute(query).fetchone()
         (size,) = connection.execute("PRAGMA page_size").fetchone()
     with database.open("r+b") as file:
@@ -438,6 +441,9 @@ async def test_a_database_that_was_moved_away_is_not_written_any_more(database: 
 
     with pytest.raises(Unavailable, match="moved or deleted"):
         await service.record(arrival())
+    await asyncio.to_thread(database.with_name("moved.db").rename, database)
+    with pytest.raises(Unavailable, match="former error"):
+        await service.record(arrival("after it"))
     assert len(errors) == 1
 
 

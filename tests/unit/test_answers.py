@@ -74,18 +74,20 @@ async def test_a_receipt_names_the_event_and_keeps_the_connection(status: str) -
 
 
 @pytest.mark.anyio
-async def test_the_ready_form_of_a_receipt_says_the_same_as_its_messages() -> None:
-    messages: list[Any] = []
+@pytest.mark.parametrize("closes", [False, True])
+@pytest.mark.parametrize("answer", [Receipted("accepted", "evt_0123"), *FIXED.values()])
+async def test_the_bytes_of_an_answer_say_the_same_as_its_messages(answer: Answer, closes: bool) -> None:
+    status, headers, body = await sent(answer)
+    headers.pop(b"connection", None)
 
-    async def send(message: Any) -> None:
-        messages.append(message)
+    head, _, rest = answer.raw(b"date: today\r\n", closes=closes).partition(b"\r\n\r\n")
+    start, *lines = head.split(b"\r\n")
 
-    await Receipted("accepted", "evt_0123").send(send)
-    start, body = messages
-    head, _, ready_body = start["ready"].partition(b"\r\n\r\n")
-
-    assert [tuple(line.split(b": ")) for line in head.split(b"\r\n")] == start["headers"]
-    assert ready_body == body["body"]
+    assert start.split(b" ", 2)[:2] == [b"HTTP/1.1", b"%d" % status]
+    expected = {**headers, b"date": b"today", **({b"connection": b"close"} if closes else {})}
+    assert dict(line.split(b": ", 1) for line in lines) == expected
+    assert len(lines) == len(expected)
+    assert rest == body
 
 
 @pytest.mark.anyio

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
+import orjson
 import pytest
 
 from receiver.errors import BadBody
@@ -64,6 +65,7 @@ def test_the_table_names_every_header_that_is_checked() -> None:
     assert tuple(RIGHT) == CHECKED
 
 
+@pytest.mark.fault("A1")
 def test_of_all_1296_combinations_of_headers_only_the_right_one_is_believed() -> None:
     source = opennote()
     believed = [
@@ -91,6 +93,7 @@ def test_a_denial_names_every_failing_check_and_no_value() -> None:
         assert not any(value.decode() in verdict.check for value in RIGHT.values())
 
 
+@pytest.mark.fault("A3")
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("place", [0, 99])
 def test_a_right_header_beside_a_wrong_one_of_its_name_is_denied(name: bytes, place: int) -> None:
@@ -120,6 +123,7 @@ def test_every_part_of_a_value_counts(name: bytes) -> None:
     assert all(isinstance(verdict, Denied) for verdict in verdicts)
 
 
+@pytest.mark.fault("A1")
 def test_values_can_not_be_moved_from_one_header_to_another() -> None:
     source = opennote()
     joined = b"\n".join(RIGHT.values())
@@ -135,6 +139,7 @@ def test_the_order_of_the_headers_and_other_headers_do_not_matter() -> None:
     assert isinstance(opennote().admit(headers), Admission)
 
 
+@pytest.mark.fault("A8")
 def test_each_of_several_keys_is_believed() -> None:
     source = opennote(api_keys=[OLD_API_KEY, API_KEY])
 
@@ -143,6 +148,7 @@ def test_each_of_several_keys_is_believed() -> None:
     assert source.admit(with_header(b"x-api-key", b"a third one")) == Denied("x-api-key is wrong")
 
 
+@pytest.mark.fault("A11")
 def test_a_key_of_one_organisation_is_not_believed_for_another() -> None:
     ours, theirs = opennote(), opennote(organization_id="org_theirs", api_keys=["sk_theirs_1234"])
     crossed = with_header(b"x-organization-id", b"org_theirs")
@@ -343,6 +349,7 @@ def test_a_number_as_id_is_taken_as_text() -> None:
     assert (found.identity, found.video_id) == (f"42@{ORGANIZATION}", "42")
 
 
+@pytest.mark.fault("D2")
 def test_organisations_do_not_share_identities() -> None:
     theirs = opennote(organization_id="org_theirs")
 
@@ -361,6 +368,7 @@ UNFIT = {
 }
 
 
+@pytest.mark.fault("P11")
 @pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
 @pytest.mark.parametrize("field", ["video_id", "set_id", "status", "request_id"])
 def test_an_id_or_status_that_can_not_be_shown_is_refused_without_an_echo(field: str, unfit: str) -> None:
@@ -372,6 +380,7 @@ def test_an_id_or_status_that_can_not_be_shown_is_refused_without_an_echo(field:
     assert len(caught.value.reason) < 200
 
 
+@pytest.mark.fault("P11")
 def test_an_unfit_request_id_does_no_harm_when_the_body_has_an_id() -> None:
     assert news({"video_id": "v1"}, request_id="\x1b").warnings == ("request_id_rewritten",)
 
@@ -425,6 +434,7 @@ def test_news_without_a_result_has_no_content(payload: dict[str, Any]) -> None:
     assert content({"video_id": "v", **payload}) is None
 
 
+@pytest.mark.fault("B10")
 def test_the_inline_video_is_taken_before_the_link() -> None:
     source = opennote(s3_base_url="http://127.0.0.1:9")
 
@@ -437,6 +447,7 @@ def test_the_inline_video_is_taken_before_the_link() -> None:
     assert source.place(completed()) is None
 
 
+@pytest.mark.fault("P5", "B10")
 @pytest.mark.parametrize(
     "response", [None, 5, [], "x", {"s3_url": 5}, {"s3_url": ""}, {"b64_video": ""}, {"b64_video": 7}]
 )
@@ -492,7 +503,11 @@ def test_credentials_become_fingerprints_that_tell_the_keys_apart() -> None:
     source = opennote(api_keys=[API_KEY, OLD_API_KEY])
     kept = [
         dict(
-            source.fingerprint([*with_header(b"x-api-key", key), (b"authorization", key), (b"x-other", key)])
+            orjson.loads(
+                source.fingerprint(
+                    [*with_header(b"x-api-key", key), (b"authorization", key), (b"x-other", key)]
+                )
+            )
         )
         for key in (API_KEY.encode(), OLD_API_KEY.encode())
     ]

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from receiver import protocol, server
+from receiver import protocol, server, sockets
 from receiver.answers import UNAUTHORIZED, Answer, Message, Receipted, Receive, Scope, Send
 from receiver.bodies import Bodies
 from receiver.ingress import Ingress
@@ -89,7 +89,7 @@ class Site:
 @asynccontextmanager
 async def serving(app: server.App, *, stop_seconds: int = 1) -> AsyncIterator[tuple[server.Server, int]]:
     """A server on a free port of loopback."""
-    listener = server.bind("127.0.0.1", 0)
+    listener = sockets.bind("127.0.0.1", 0)
     made = server.create(app, stop_seconds=stop_seconds)
     task = asyncio.create_task(made.serve(sockets=[listener]))
     await made.ready.wait()
@@ -310,15 +310,20 @@ BAD_CHUNKS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", BAD_CHUNKS)
-@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "later"])
-async def test_a_malformed_body_is_400_and_the_application_is_told(
-    case: str, is_late: bool, site: Site, port: int
+async def test_a_malformed_body_that_comes_with_its_head_is_400_and_reaches_nobody(
+    case: str, site: Site, port: int
 ) -> None:
+    [response] = await talk(port, post(b"/read", b"Host: x", CHUNKED, body=BAD_CHUNKS[case]))
+
+    assert (response.status, response.headers[b"connection"]) == (400, b"close")
+    assert site.requests == []
+
+
+@pytest.mark.parametrize("case", BAD_CHUNKS)
+async def test_a_malformed_body_is_400_and_the_application_is_told(case: str, site: Site, port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(post(b"/read", b"Host: x", CHUNKED, body=b""))
-    if is_late:
-        writer.write(b"1\r\n.\r\n")
-        await asyncio.wait_for(site.stalled.wait(), TIMEOUT)
+    writer.write(post(b"/read", b"Host: x", CHUNKED, body=b"1\r\n.\r\n"))
+    await asyncio.wait_for(site.stalled.wait(), TIMEOUT)
     writer.write(BAD_CHUNKS[case])
     [response] = parsed(await until_closed(reader))
     writer.close()
@@ -738,6 +743,23 @@ async def test_stopping_lets_a_request_finish(site: Site) -> None:
     assert (response.status, response.headers[b"connection"]) == (200, b"close")
 
 
+async def test_stopping_still_hears_who_has_just_come_in(site: Site) -> None:
+    async with serving(site, stop_seconds=5) as (made, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(TIMEOUT):
+            while not made.server_state.connections:  # noqa: ASYNC110 - nobody tells when
+                await asyncio.sleep(0)
+        made.stop()
+        async with asyncio.timeout(TIMEOUT):
+            while made.servers[0].is_serving():  # noqa: ASYNC110 - nobody tells when
+                await asyncio.sleep(0.01)
+        writer.write(post(b"/read", *GOOD, body=b"{}"))
+        [response] = parsed(await until_closed(reader))
+        writer.close()
+    assert response.status == 200
+    assert site.bodies == [b"{}"]
+
+
 async def test_500_silent_connections_do_not_keep_a_good_request_waiting(port: int) -> None:
     idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(500)]
     began = asyncio.get_running_loop().time()
@@ -751,12 +773,12 @@ async def test_500_silent_connections_do_not_keep_a_good_request_waiting(port: i
 
 async def test_a_port_in_use_is_an_error_with_the_reason_of_the_system(port: int) -> None:
     with pytest.raises(OSError, match="Address already in use"):
-        server.bind("127.0.0.1", port)
+        sockets.bind("127.0.0.1", port)
 
 
 async def test_ipv6_can_be_bound() -> None:
     try:
-        listener = server.bind("::1", 0)
+        listener = sockets.bind("::1", 0)
     except OSError as error:
         pytest.skip(f"needs IPv6 on loopback: {error}")
     listener.close()

@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
-from receiver.model import JobState
+from receiver.life import JobState
 from receiver.record import Arrival, Known, Verdict, decide
 from receiver.store.base import Receipt, Rejection
 from receiver.store.sqlite.database import Database
+from receiver.store.sqlite.known import KnownEvents
 
 REJECTIONS_KEPT = 1000
 _LONGEST_TITLE = 1000
@@ -21,25 +22,28 @@ class Intake:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.forget()
+        self._known = KnownEvents(database)
+        self._event, self._delivery = database.execute("last_seqs").fetchone()
 
     def forget(self) -> None:
-        """Read the last numbers again, after a transaction was undone."""
+        """Read again what is known, after a transaction was undone."""
+        self._known.forget()
         self._event, self._delivery = self._database.execute("last_seqs").fetchone()
 
     def record(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Write arrivals in their order; the receipts are valid after the commit."""
-        known = self._known(arrivals)
+        known = self._known.of(arrivals)
         batch = _Batch()
         receipts = []
         for arrival in arrivals:
-            video = known.setdefault((arrival.identity, arrival.source), {})
+            video = known[arrival.identity, arrival.source]
             decision = decide(arrival.what, arrival.content, video)
             self._delivery += 1
             if decision.of is None:
                 self._event += 1
                 event = Known(self._event, arrival.event_id, arrival.content)
                 video[arrival.what] = event
+                self._known.add(arrival, event)
                 batch.add_event(arrival, event.seq, self._delivery, [*arrival.warnings, *decision.warnings])
             else:
                 event = decision.of
@@ -49,15 +53,8 @@ class Intake:
             batch.add_delivery(arrival, event.seq, self._delivery, decision.verdict)
             receipts.append(Receipt(decision.verdict, event.id))
         batch.write(self._database)
+        self._known.step(len(arrivals))
         return receipts
-
-    def _known(self, arrivals: Sequence[Arrival]) -> dict[tuple[str, str], dict[str, Known]]:
-        pairs = orjson.dumps([(arrival.identity, arrival.source) for arrival in arrivals]).decode()
-        known: dict[tuple[str, str], dict[str, Known]] = {}
-        for row in self._database.execute("known_events", {"pairs": pairs}):
-            identity, source, what, seq, event_id, content = row
-            known.setdefault((identity, source), {})[what] = Known(seq, event_id, content)
-        return known
 
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """Add to the list of rejections and keep it bounded."""
@@ -113,7 +110,7 @@ class _Batch:
                 arrival.received_at,
                 arrival.method,
                 arrival.path,
-                orjson.dumps(arrival.headers).decode(),
+                arrival.headers,
                 arrival.size,
                 arrival.body,
                 arrival.body_sha256,

@@ -1,9 +1,19 @@
 -- name: known_events
 -- The events of some videos, for deciding what a new delivery means.
--- :pairs is a JSON array of [identity, source].
+-- :videos is a JSON array of [hash of the id, identity, source].
 SELECT e.identity, e.source, e.what, e.seq, e.id, e.content
-FROM json_each(:pairs) AS pair
-CROSS JOIN events AS e ON e.identity = pair.value ->> 0 AND e.source = pair.value ->> 1;
+FROM json_each(:videos) AS video
+CROSS JOIN events_of_videos AS v ON v.hash = video.value ->> 0
+CROSS JOIN events AS e
+    ON e.seq = v.event AND e.identity = video.value ->> 1 AND e.source = video.value ->> 2;
+
+-- name: events_after
+-- The newest events, which events_of_videos does not hold yet.
+SELECT video_id, identity, source, what, seq, id, content FROM events WHERE seq > :seq ORDER BY seq;
+
+-- name: index_event
+-- One event of a video; it may be there from before a crash.
+INSERT OR IGNORE INTO events_of_videos (hash, event) VALUES (?, ?);
 
 -- name: last_seqs
 -- The highest numbers given so far.

@@ -27,8 +27,14 @@ CREATE TABLE events (
     delivery INTEGER NOT NULL
 ) STRICT;
 
--- Deduplication, and the way from a video to its events: an identity begins with the video's id.
-CREATE UNIQUE INDEX events_by_key ON events (identity, source, what);
+-- The way from a video to its events, by a hash of its id: for deduplication, and for looking. Behind the
+-- events by those that the store has in memory (meta.indexed_through). That there is one event of each key is
+-- seen to by the only process that writes, and looked at in a full check.
+CREATE TABLE events_of_videos (
+    hash INTEGER NOT NULL,
+    event INTEGER NOT NULL REFERENCES events (seq),
+    PRIMARY KEY (hash, event)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE deliveries (
     seq INTEGER PRIMARY KEY,
