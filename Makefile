@@ -55,6 +55,29 @@ ONLY ?=
 bench: $(VENV)/.bench ## Measure speed and size beside other programs: ROUNDS=5 ONLY=small,big
 	$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(DURATION) --events $(EVENTS) --only "$(ONLY)"
 
+SECONDS ?= 60
+TARGETS ?=
+
+.PHONY: fuzz
+fuzz: $(VENV)/.test ## Feed strangers' bytes to all that reads them: SECONDS=600 for each, TARGETS=links
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --only "$(TARGETS)"
+
+KILLS ?= 1000
+TERMS ?= 500
+CUTS ?= 100
+
+.PHONY: torture
+torture: $(VENV)/.test ## Kill, stop, fail and cut the power (as root): KILLS=1000 TERMS=500 CUTS=100 ONLY=kill,eio
+	$(BIN)/python -m tests.torture --kills $(KILLS) --terms $(TERMS) --cuts $(CUTS) --only "$(ONLY)"
+
+.PHONY: timing
+timing: $(VENV)/.test ## Measure whether the time of a denial tells how much of a guessed key is right
+	$(BIN)/python -m tests.faults.timing
+
+.PHONY: faults
+faults: $(VENV)/.test ## Write tests/FAULTS.md: which test makes which fault happen
+	$(BIN)/python -m tests.faults > tests/FAULTS.md
+
 .PHONY: lock
 lock: $(VENV)/.test ## Write all lock files anew from pyproject.toml
 	$(UV_LOCK) --upgrade --extra sandbox --group build --output-file requirements.lock pyproject.toml

@@ -6,30 +6,28 @@ import asyncio
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import orjson
 
-from receiver import __version__, logs, settings, sources
-from receiver.bodies import Bodies
-from receiver.endpoint import Application
+from receiver import __version__, logs, settings
 from receiver.errors import CommandFailed, SettingsError, StoreDown, StoreError, Unavailable, UsageError
-from receiver.ingress import Ingress
-from receiver.peers import BadCredentials, TrustedProxies
-from receiver.rejections import Rejections
 from receiver.router import HandlerCard
-from receiver.server import Server, bind, create
 from receiver.settings import Settings
+from receiver.sockets import bind, inherited
 from receiver.store.remote import Remote
-from receiver.store.service import wall_ms
-from receiver.supervisor import Child, output_of
+from receiver.supervisor import REFUSED, Child, output_of
+
+if TYPE_CHECKING:
+    from receiver.front import Front
 
 _STORE_START_SECONDS = 30.0
 _POLL_SECONDS = 0.01
-_UPLOAD_STOP_SECONDS = 5
 _WORKER_STOP_SECONDS = 13.0
 _STORE_STOP_SECONDS = 5.0
 
@@ -43,6 +41,8 @@ class ServeOptions:
     specs: tuple[str, ...]
     """SPECs of the command line, instead of those of the configuration; empty = the latter."""
     workers: int
+    descriptor: int | None = None
+    """A socket that listens already, instead of host and port."""
 
 
 async def serve(config: Settings, options: ServeOptions, *, on_started: Callable[[str], None]) -> None:
@@ -61,10 +61,7 @@ async def serve(config: Settings, options: ServeOptions, *, on_started: Callable
         started = asyncio.create_task(family.start())
         if not await _unless(stop, started):
             return
-        server = create(family.application(), stop_seconds=_UPLOAD_STOP_SECONDS)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await server.ready.wait()
-        await family.start_workers()
+        await family.open(listener)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         loop.add_signal_handler(signal.SIGHUP, family.reload)
@@ -72,14 +69,16 @@ async def serve(config: Settings, options: ServeOptions, *, on_started: Callable
         on_started(url)
         await stop.wait()
         family.log.info("server.stopping")
-        await family.stop_workers_and(server, serving)
+        await family.drain()
     finally:
         listener.close()
         await family.stop()
     family.log.info("server.stopped")
 
 
-def _listener(options: ServeOptions) -> Any:
+def _listener(options: ServeOptions) -> socket.socket:
+    if options.descriptor is not None:
+        return inherited(options.descriptor)
     try:
         return bind(options.host, options.port)
     except (OSError, TypeError) as error:  # the second for a name that no network could have
@@ -100,6 +99,11 @@ async def _unless(stop: asyncio.Event, task: asyncio.Task[None]) -> bool:
     task.cancel()
     await asyncio.wait([task])
     return False
+
+
+def _all_of(descriptor: int) -> bytes:
+    with open(descriptor, "rb") as pipe:
+        return pipe.read()
 
 
 def _card(line: bytes) -> HandlerCard:
@@ -123,12 +127,11 @@ class _Family:
         self._run = secrets.token_hex(4)
         self._started_at = time.time()
         self._store = Remote(config.database, run=self._run)
-        self._bodies = Bodies(config.bodies_folder, reserve=config.bodies.reserve)
         self._cards: list[HandlerCard] = []
         self._store_child = Child("store", self._store_command, log=self.log)
         self._workers = [self._worker(number) for number in range(1, options.workers + 1)]
-        self._rejections = Rejections(self._store, wall=wall_ms, log=self.log)
-        self._sweeping: asyncio.Task[None] | None = None
+        self._front: Front | None = None
+        self._list_to = -1
 
     # Commands of the children.
 
@@ -150,7 +153,9 @@ class _Family:
     def _worker(self, number: int) -> Child:
         def command(generation: int) -> list[str]:
             name = ["--name", self._worker_name(number, generation)]
-            return ["-m", "receiver.worker", *self._config_arguments(), *name, *self._spec_arguments()]
+            listing = ["--list-to", str(self._list_to)] if (number, generation) == (1, 1) else []
+            arguments = [*self._config_arguments(), *name, *listing, *self._spec_arguments()]
+            return ["-m", "receiver.worker", *arguments]
 
         async def bury(generation: int) -> None:
             try:
@@ -166,28 +171,49 @@ class _Family:
     # Starting.
 
     async def start(self) -> None:
-        """Start the store and learn which handlers there are, side by side."""
+        """Start the store and a worker, and learn from the latter which handlers there are."""
         await self._store_child.start()
-        listing = asyncio.create_task(self._list_handlers())
+        reader = await self._start_first_worker() if self._workers else None
+        listing = asyncio.create_task(self._list_handlers(reader))
         connecting = asyncio.create_task(self._connect())
         try:
+            await asyncio.sleep(0)  # the children are under way
+            import_module("receiver.front")  # what answers senders, while they import theirs
             await asyncio.gather(connecting, listing)
         finally:
             listing.cancel()
             connecting.cancel()
 
-    async def _list_handlers(self) -> None:
-        arguments = [
-            "-m",
-            "receiver",
-            *self._config_arguments(),
-            "handlers",
-            "--json",
-            *self._spec_arguments(),
-        ]
-        lines = (await output_of(arguments)).splitlines()
-        self._cards = [_card(line) for line in lines]
+    async def _start_first_worker(self) -> int:
+        """Return the descriptor on which it lists its handlers; its other output may be anything."""
+        reader, self._list_to = os.pipe()
+        try:
+            await self._workers[0].start(descriptors=(self._list_to,))
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(self._list_to)
+        return reader
+
+    async def _list_handlers(self, reader: int | None) -> None:
+        self._cards = await (self._cards_of_child() if reader is None else self._cards_of_worker(reader))
         self.log.info("handlers.loaded", handlers=[card.name for card in self._cards])
+
+    async def _cards_of_worker(self, reader: int) -> list[HandlerCard]:
+        line = await asyncio.to_thread(_all_of, reader)
+        if line.endswith(b"\n"):
+            return [HandlerCard.from_json(card) for card in orjson.loads(line)]
+        status = await self._workers[0].first_status
+        if status == REFUSED:
+            raise UsageError("")  # the worker has said why
+        raise CommandFailed(f"the handlers could not be listed: a worker ended with status {status}")
+
+    async def _cards_of_child(self) -> list[HandlerCard]:
+        """Where there is no worker, hear from a child that loads the handlers and ends."""
+        arguments = [*self._config_arguments(), "handlers", "--json", *self._spec_arguments()]
+        lines = (await output_of(["-m", "receiver", *arguments])).splitlines()
+        return [_card(line) for line in lines]
 
     async def _connect(self) -> None:
         deadline = asyncio.get_running_loop().time() + _STORE_START_SECONDS
@@ -202,22 +228,21 @@ class _Family:
                     raise CommandFailed("the store did not start") from error
             await asyncio.sleep(_POLL_SECONDS)
 
-    def application(self) -> Application:
-        """The ASGI application, once the store and the handlers are known."""
-        self._ingress = Ingress(
-            sources.configured(self._config, redactor_key=self._store.redactor_key),
+    async def open(self, listener: socket.socket) -> None:
+        """Answer senders, now that the store and the handlers are known; start the other workers."""
+        from receiver.front import Front
+
+        self._front = Front(
+            self._config,
+            store=self._store,
             cards=self._cards,
-            intake=self._store,
-            bodies=self._bodies,
-            rejections=self._rejections,
-            bad_credentials=BadCredentials(clock=time.monotonic),
-            wall=wall_ms,
-            random=os.urandom,
+            started_at=self._started_at,
+            needs_worker=bool(self._workers),
             log=self.log,
-            trusted_proxies=TrustedProxies(self._config.server.trusted_proxies),
         )
-        self._sweeping = asyncio.create_task(self._sweep())
-        return Application(self._ingress, store=self._store, needs_worker=self._options.workers > 0)
+        await self._front.open(listener)
+        for worker in self._workers[1:]:
+            await worker.start()
 
     def reload(self) -> None:
         """Read credentials and handler settings afresh; a bad file changes nothing."""
@@ -226,44 +251,23 @@ class _Family:
         except SettingsError as error:
             self.log.error("settings.refused", reason=str(error))
             return
-        self._ingress.use(sources.configured(config, redactor_key=self._store.redactor_key))
+        if self._front is not None:
+            self._front.use(config)
         for worker in self._workers:
             worker.signal(signal.SIGHUP)
         self.log.info("settings.reloaded", sources=sorted(config.sources))
 
-    async def start_workers(self) -> None:
-        """Start the worker processes."""
-        for worker in self._workers:
-            await worker.start()
-
-    async def _sweep(self) -> None:
-        """Remove body files that an earlier run left without a row; report rows without a file."""
-        try:
-            report = await self._bodies.sweep(known=self._store.bodies_in_use, before=self._started_at)
-            missing = await asyncio.to_thread(self._bodies.missing, await self._store.all_bodies())
-        except (Unavailable, StoreError, OSError):
-            return  # the next start sweeps again
-        if report.temporary or report.orphans:
-            self.log.info(
-                "bodies.swept", temporary=report.temporary, orphans=report.orphans, bytes=report.freed
-            )
-        if missing:
-            self.log.error("bodies.missed", digests=missing[:10], count=len(missing))
-
     # Ending: first nobody comes in, then nobody works, then nothing is kept open.
 
-    async def stop_workers_and(self, server: Server, serving: asyncio.Task[None]) -> None:
-        """Drain the endpoint and the workers together, then write what waits."""
-        server.stop()
+    async def drain(self) -> None:
+        """Let the endpoint and the workers finish, together."""
         stopping = [worker.stop(seconds=_WORKER_STOP_SECONDS) for worker in self._workers]
-        await asyncio.gather(serving, *stopping)
-        await self._rejections.close()
+        await asyncio.gather(*([self._front.drain()] if self._front else []), *stopping)
 
     async def stop(self) -> None:
         """End whatever child still lives, the store last."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
         await asyncio.gather(*(worker.stop(seconds=1.0) for worker in self._workers))
+        if self._front is not None:
+            await self._front.close()
         await self._store.close()
         await self._store_child.stop(seconds=_STORE_STOP_SECONDS)
-        await asyncio.to_thread(self._bodies.close)

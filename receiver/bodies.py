@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from receiver.permits import Permits, Room
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _THREADS = 4
@@ -46,12 +48,16 @@ class SweepReport:
 class Bodies:
     """The folder of the body files; it is made, with mode 0700, when it is first needed.
 
-    `reserve` is how many bytes must stay free on its disk when a body arrives.
+    `reserve` is how many bytes must stay free on its disk when a body arrives; `permits` is how much may
+    arrive at the same time.
     """
 
-    def __init__(self, directory: Path, *, reserve: int = 256 * 1024 * 1024) -> None:
+    def __init__(
+        self, directory: Path, *, reserve: int = 256 * 1024 * 1024, permits: Permits | None = None
+    ) -> None:
         self.directory = directory
-        self.reserve = reserve
+        self.permits = permits or Permits()
+        self.room = Room(self.free_bytes, reserve)
         self.executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="bodies")
         """Where bodies are written while they arrive; its threads start when they are needed."""
         self._durable_shards: set[str] = set()

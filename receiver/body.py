@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
 
 from receiver.arrivals import Arrivals, Message, Receive, at_once
 from receiver.bodies import Bodies, Spool
 from receiver.errors import Refused, TooLarge, Unavailable
 from receiver.model import INLINE_BODY_LIMIT, LongString, Payload
+from receiver.permits import Claim, Permit
 from receiver.scanner import Scanner
 from receiver.sources.base import Admission, Digests
 from receiver.strict import parse_small
@@ -23,8 +25,7 @@ _PIECE = 1024 * 1024
 _DISK = "the body can't be written to disk right now"
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedBody:
+class ReceivedBody(NamedTuple):
     """A body that has arrived."""
 
     raw: bytes | None
@@ -37,7 +38,7 @@ class ReceivedBody:
     """What it says; a long string appears as `{"$long_string": {"bytes": n}}`."""
     strings: tuple[LongString, ...] = ()
     """Where the long strings lie."""
-    checksums: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+    checksums: Mapping[tuple[str | int, ...], str] = MappingProxyType({})
     """Of the raw bytes of each long string, by its path."""
 
     @property
@@ -65,26 +66,34 @@ async def read_body(
 
     `declared` is the Content-Length, if there is one. Only time spent waiting for the sender counts:
     `idle_seconds` without a byte, or less than `minimum_rate` bytes a second after `grace_seconds`, raise
-    TooSlow. Raise BadBody, TooLarge, Unavailable and Disconnected as well.
+    TooSlow. Raise BadBody, TooLarge, Unavailable (also for too many large bodies at once) and Disconnected
+    as well.
     """
     if declared is not None and declared > limit:
         raise TooLarge(f"the body has more than {limit} bytes")
-    first = at_once(receive())
-    # Nearly every callback is here already; it takes neither a timer nor a task.
-    if isinstance(first, dict) and _is_all(first, min(limit, INLINE_BODY_LIMIT)):
-        return _small(first.get("body", b""), admission)
+    first: Message | Awaitable[Message] | None = None
+    if declared is None or declared <= INLINE_BODY_LIMIT:
+        first = at_once(receive())
+        # Nearly every callback is here already; it takes neither a timer nor a task.
+        if isinstance(first, dict) and _is_all(first, min(limit, INLINE_BODY_LIMIT)):
+            return read_small(first.get("body", b""), admission)
     arrivals = Arrivals(receive, limit, idle_seconds, minimum_rate, grace_seconds)
-    parts = [await arrivals.take(first)]
-    while not arrivals.is_complete and arrivals.size <= INLINE_BODY_LIMIT:
-        parts.append(await arrivals.next())
-    if arrivals.size <= INLINE_BODY_LIMIT:
-        return _small(b"".join(parts), admission)
-    writer = _Writer(bodies, admission, declared or 0)
-    try:
-        return await _write(writer, parts, arrivals, bodies.executor)
-    except BaseException:
-        await _discard(writer, bodies.executor)
-        raise
+    with Permit(bodies.permits) as permit:
+        if first is None:
+            permit.cover(declared or 0)  # before the first byte is asked for
+            first = at_once(receive())
+        parts = [await arrivals.take(first)]
+        while not arrivals.is_complete and arrivals.size <= INLINE_BODY_LIMIT:
+            parts.append(await arrivals.next())
+        if arrivals.size <= INLINE_BODY_LIMIT:
+            return read_small(b"".join(parts), admission)
+        permit.cover(arrivals.size)
+        writer = _Writer(bodies, admission, declared or 0)
+        try:
+            return await _write(writer, parts, arrivals, permit, bodies.executor)
+        except BaseException:
+            await _discard(writer, bodies.executor)
+            raise
 
 
 def _is_all(message: Message, limit: int) -> bool:
@@ -92,14 +101,15 @@ def _is_all(message: Message, limit: int) -> bool:
     return is_request and len(message.get("body", b"")) <= limit
 
 
-def _small(raw: bytes, admission: Admission) -> ReceivedBody:
+def read_small(raw: bytes, admission: Admission) -> ReceivedBody:
+    """Judge a body that is there as a whole; without a payload when the admission does not believe it."""
     admission.feed(raw)
     payload = parse_small(raw) if admission.conclude() is None else {}
     return ReceivedBody(raw, None, len(raw), payload)
 
 
 async def _write(
-    writer: _Writer, parts: list[bytes], arrivals: Arrivals, executor: ThreadPoolExecutor
+    writer: _Writer, parts: list[bytes], arrivals: Arrivals, permit: Permit, executor: ThreadPoolExecutor
 ) -> ReceivedBody:
     """Hand the body to the writer, piece by piece: one is written while the next one arrives."""
     loop = asyncio.get_running_loop()
@@ -109,6 +119,7 @@ async def _write(
     while True:
         while gathered < _PIECE and not arrivals.is_complete:
             chunk = await arrivals.next()
+            permit.cover(arrivals.size)
             parts.append(chunk)
             gathered += len(chunk)
             if flight.done():
@@ -152,6 +163,7 @@ class _Writer:
         self._lock = threading.Lock()
         self._is_over = False
         self._spool: Spool | None = None
+        self._claim: Claim | None = None
         self._size = 0
         self._hash = hashlib.sha256()
         self._scanner = Scanner()
@@ -160,18 +172,19 @@ class _Writer:
     def begin(self) -> None:
         with self._lock, _disk():
             if not self._is_over:
-                self._check_space()
+                self._claim = Claim(self._bodies.room, self._declared)
                 self._spool = self._bodies.spool()
 
     def take(self, parts: list[bytes]) -> None:
         with self._lock:
-            if self._is_over or self._spool is None:
+            if self._is_over or self._spool is None or self._claim is None:
                 return
             piece = b"".join(parts)
             parts.clear()
             with _disk():
-                self._check_space()
+                self._claim.need(len(piece))
                 self._spool.write(piece)
+            self._claim.spend(len(piece))
             self._size += len(piece)
             self._hash.update(piece)
             self._admission.feed(piece)
@@ -183,6 +196,7 @@ class _Writer:
                 raise Unavailable(_DISK)
             if self._admission.conclude() is not None:
                 self._spool.discard()
+                self._give_back()
                 return ReceivedBody(None, None, self._size, {})
             if self._fault is not None:
                 raise self._fault
@@ -190,6 +204,7 @@ class _Writer:
             sha256 = self._hash.hexdigest()
             with _disk():
                 self._spool.keep(sha256)
+            self._give_back()
         return ReceivedBody(None, sha256, self._size, scanned.payload, scanned.strings, scanned.checksums)
 
     def discard(self) -> None:
@@ -197,6 +212,11 @@ class _Writer:
             self._is_over = True
             if self._spool is not None:
                 self._spool.discard()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
 
     def _scan(self, piece: bytes) -> None:
         if self._fault is None:
@@ -206,10 +226,6 @@ class _Writer:
                 if not self._is_signed:
                     raise
                 self._fault = fault
-
-    def _check_space(self) -> None:
-        if self._bodies.free_bytes() - max(self._declared - self._size, 0) < self._bodies.reserve:
-            raise Unavailable("there is not enough space on the disk right now")
 
 
 @contextmanager

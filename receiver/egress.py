@@ -98,10 +98,11 @@ def parse(url: str) -> httpx.URL:
     host, path = _spelling(url)
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError):
+        read_host = parsed.host
+    except (httpx.InvalidURL, ValueError):  # of a host like xn--441 only when it is asked for
         raise Hopeless("the link is not a valid URL") from None
     # Two readings that differ are how a host is smuggled past a check.
-    if parsed.host != host.lower().strip("[]") or not 0 < (parsed.port or 443) < 65536:
+    if read_host != host.lower().strip("[]") or not 0 < (parsed.port or 443) < 65536:
         raise Hopeless("the link's host or port is ambiguous")
     _check_path(path)
     if parsed.scheme != "https" and not names_loopback(parsed.host):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from receiver import logs
 from receiver.errors import StoreError, Unavailable
 from receiver.store.remote import Remote
 
@@ -96,6 +97,7 @@ class Heartbeat:
         if is_stalled and now > self._overdue_at() + STUCK_SECONDS:
             seconds = round(now - self._seen_at, 1)
             self._log.error("worker.killed", worker=self._worker, handler=self._holder(), seconds=seconds)
+            logs.finish()
             os._exit(REPLACE_ME)
 
     def _holder(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ from receiver.answers import (
 from receiver.bodies import Bodies
 from receiver.body import ReceivedBody, read_body, read_small
 from receiver.errors import Disconnected, Refused, StoreError, Unavailable
+from receiver.metrics import Meter
 from receiver.model import INLINE_BODY_LIMIT
 from receiver.peers import BadCredentials, peer_of
 from receiver.record import Arrival, JobRow
@@ -63,8 +65,10 @@ class Ingress:
         random: Callable[[int], bytes],
         log: Any,
         trusted_proxies: Container[str] = (),
+        meter: Meter | None = None,
     ) -> None:
         self.use(sources)
+        self._meter = meter or Meter()
         self._cards = cards
         self._intake = intake
         self._bodies = bodies
@@ -87,6 +91,7 @@ class Ingress:
 
         False, with nothing done, when anything is odd about it: `__call__` finds out what, and answers.
         """
+        began = perf_counter()
         source = self._targets.get(target)
         if source is None or len(body) > min(source.max_body, INLINE_BODY_LIMIT):
             return False
@@ -103,9 +108,12 @@ class Ingress:
 
         def recorded(result: Receipt | Exception) -> None:
             answer(
-                self._refuse(source, result) if isinstance(result, Exception) else self._say(arrival, result)
+                self._refuse(source, result)
+                if isinstance(result, Exception)
+                else self._say(arrival, result, began)
             )
 
+        self._meter.receive(source.name)
         self._intake.record_soon(arrival, recorded)
         return True
 
@@ -117,12 +125,14 @@ class Ingress:
         elif scope["method"] != "POST":
             await ONLY_POST.send(send)
         else:
+            self._meter.receive(source.name)
             answer = await self._take(source, scope, receive)
             if answer is not None:
                 await answer.send(send)
 
     async def _take(self, source: Source, scope: Scope, receive: Receive) -> Answer | None:
         """Take one callback; None when there is nobody left to answer."""
+        began = perf_counter()
         headers: Headers = scope["headers"]
         admission = source.admit(headers)
         if isinstance(admission, Denied):
@@ -138,7 +148,7 @@ class Ingress:
             body = await read_body(
                 receive, admission=admission, limit=source.max_body, bodies=self._bodies, declared=declared
             )
-            return await self._judge(source, admission, body, scope)
+            return await self._judge(source, admission, body, scope, began)
         except Unavailable as error:
             return self._refuse(source, error)
         except Refused as error:
@@ -148,21 +158,26 @@ class Ingress:
             return self._refuse(source, error)
         except Disconnected:
             self._log.info("delivery.abandoned", source=source.name)
+            self._meter.count(source.name, "abandoned", 0.0, 0)
             return None
 
-    async def _judge(self, source: Source, admission: Admission, body: ReceivedBody, scope: Scope) -> Answer:
+    async def _judge(
+        self, source: Source, admission: Admission, body: ReceivedBody, scope: Scope, began: float
+    ) -> Answer:
         """Believe the whole body, understand it, record it."""
         denied = admission.conclude()
         if denied is not None:
             return self._deny(source, denied, scope)
         arrival = self._arrival(source, admission, body, scope["headers"])
-        return self._say(arrival, await self._intake.record(arrival))
+        return self._say(arrival, await self._intake.record(arrival), began)
 
-    def _say(self, arrival: Arrival, receipt: Receipt) -> Answer:
+    def _say(self, arrival: Arrival, receipt: Receipt, began: float) -> Answer:
+        self._meter.count(arrival.source, receipt.verdict, perf_counter() - began, arrival.size)
         self._announcer.announce(arrival, receipt)
         return Receipted(_SEEN[receipt.verdict], receipt.event_id)
 
     def _refuse(self, source: Source, error: Exception) -> Answer:
+        self._meter.count(source.name, "refused", 0.0, 0)
         self._log.error("delivery.refused", source=source.name, status=503, reason=str(error))
         return OUT_OF_ORDER
 
@@ -218,6 +233,7 @@ class Ingress:
         return self._reject(source, answer, denied.check, scope)
 
     def _reject(self, source: Source, answer: Answer, reason: str, scope: Scope) -> Answer:
+        self._meter.count(source.name, "rejected", 0.0, 0)
         self._rejections.add(source.name, answer.status, reason, self._peer(scope))
         return answer
 

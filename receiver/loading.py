@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,23 @@ class Loaded:
     """The settings of each router, by its name; None when it declares none."""
     warnings: tuple[str, ...]
     """What is odd but does no harm, one line each."""
+
+
+_SLOW_SECONDS = 5.0
+
+
+@contextmanager
+def told_when_slow(specs: Sequence[str]) -> Iterator[None]:
+    """Print a line to standard error when loading takes long: a module that hangs says nothing itself."""
+    named = "".join(char if char.isprintable() else repr(char)[1:-1] for char in ", ".join(specs))
+    line = f"receiver: handlers are still being loaded: {named}\n"
+    timer = threading.Timer(_SLOW_SECONDS, sys.stderr.write, (line,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def load(

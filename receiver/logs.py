@@ -12,10 +12,20 @@ import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
+from types import ModuleType
 from typing import Any, ClassVar, TextIO, cast
 
 import orjson
-import structlog
+
+# structlog loads rich where it finds it, for a renderer that is not used here. Each process is spared that.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = cast(ModuleType, _rich)  # None: can't be imported
+import structlog  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
+
+from receiver.sink import Sink  # noqa: E402
 
 EVENTS = {
     "server.started": "the endpoint listens",
@@ -24,6 +34,7 @@ EVENTS = {
     "server.failed": "a request met a mistake of ours; the sender was told to come again",
     "settings.reloaded": "credentials and handler settings were read afresh (SIGHUP)",
     "settings.refused": "the configuration has a mistake, so that nothing was changed",
+    "logs.dropped": "how many lines were lost while nobody read the log",
     "handlers.loaded": "which handlers will get jobs",
     "event.recorded": "a delivery became an event, durably",
     "delivery.repeated": "a delivery was a duplicate of a recorded event",
@@ -34,6 +45,7 @@ EVENTS = {
     "delivery.abandoned": "the sender went away before its body was complete",
     "store.started": "the database is open",
     "store.migrated": "the database was brought up to date",
+    "store.damaged": "the whole file was read, and something in it is wrong; the receiver is not ready",
     "store.failed": "the database can't be trusted to write any more; the store ends",
     "store.stopped": "the database was closed",
     "bodies.swept": "body files that belong to no event were removed",
@@ -60,11 +72,15 @@ EVENTS = {
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 # Names of fields whose values nobody should have logged.
-_SECRET = re.compile(r"api_?key|authorization|cookie|credential|passw|secret|signature|token", re.IGNORECASE)
+_SECRET = re.compile(r"(?i)api[_-]?key|authorization|cookie|credential|passw|secret|signature|token")
 
 
-def configure(*, style: str = "auto", level: str = "info") -> None:
-    """Set the form (auto, json, text) and the least severity, once, for this process."""
+def configure(*, style: str = "auto", level: str = "info", waits: bool = True) -> None:
+    """Set the form (auto, json, text) and the least severity, once, for this process.
+
+    A process that must not stand still when nobody reads its log sets `waits` to False: a thread
+    writes the lines then, and `finish` comes before an end that Python does not notice.
+    """
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
     renderer: Any = _Text(colors=sys.stderr.isatty()) if as_text else _json_line
     structlog.configure(
@@ -77,9 +93,24 @@ def configure(*, style: str = "auto", level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
+        logger_factory=_Loggers(_Unfailing(sys.stderr) if waits else Sink(sys.stderr.fileno())),
         cache_logger_on_first_use=True,
     )
+
+
+def finish() -> None:
+    """Wait a second at most until what was logged is written: before `os._exit`."""
+    loggers = structlog.get_config()["logger_factory"]
+    if isinstance(loggers, _Loggers) and isinstance(loggers.stream, Sink):
+        loggers.stream.finish()
+
+
+class _Loggers(structlog.WriteLoggerFactory):
+    """Makes loggers that write to a stream."""
+
+    def __init__(self, stream: io.TextIOBase) -> None:
+        super().__init__(cast(TextIO, stream))
+        self.stream = stream
 
 
 class _Unfailing(io.TextIOBase):
@@ -104,15 +135,16 @@ def get(**fields: Any) -> Any:
 
 
 def _harmless(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape control and bidi characters, so that no value can forge a line or drive a terminal."""
-    for key, value in line.items():
-        if _SECRET.search(key):
-            line[key] = "redacted"
-        elif key == "exception" and isinstance(value, str):
-            line[key] = "\n".join(_plain(part) for part in value.split("\n"))
-        else:
-            line[key] = _plain(value)
-    return line
+    """Escape control and bidi characters, so that nothing can forge a line or drive a terminal."""
+    exception = line.get("exception")
+    safe = {_plain(key): _unless_secret(key, value) for key, value in line.items()}
+    if isinstance(exception, str):
+        safe["exception"] = "\n".join(_plain(part) for part in exception.split("\n"))
+    return safe
+
+
+def _unless_secret(name: str, value: Any) -> Any:
+    return "redacted" if _SECRET.search(name) else _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -122,7 +154,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     if isinstance(value, Mapping):
-        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+        return {_plain(str(key)): _unless_secret(str(key), item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(item) for item in value]
     return _plain(str(value))

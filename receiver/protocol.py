@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable
-from typing import Any, cast
+from itertools import islice
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from receiver import logs
-from receiver.answers import OUT_OF_ORDER, Answer, Send
+from receiver.answers import OUT_OF_ORDER, Answer
+from receiver.cycles import Cycle, ResponseTransport, Taken
 
 Take = Callable[[bytes, list[tuple[bytes, bytes]], bytes, Callable[[Answer], None]], bool]
 """Target, headers, body, and what to call with the answer, later. False: it was not taken."""
 
+MOST_CONNECTIONS = 2000
+_LOOKED_AT = 100
 HEADERS_SECONDS = 10.0
 IDLE_SECONDS = 30.0
 LARGEST_HEAD = 32 * 1024
@@ -45,86 +47,11 @@ _BAD_REQUEST = b"\r\n".join(
 )
 
 
-class _ResponseTransport:
-    """What a response is written to: head and body leave together, and closing early half-closes.
-
-    Closing a socket with unread input makes the kernel send a reset, and a reset discards the
-    answer that the sender has not read yet. So: end our side, read on for a little, then close.
-    """
-
-    def __init__(self, protocol: Protocol, transport: asyncio.Transport) -> None:
-        self._protocol = protocol
-        self._write = transport.write
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Keep a final response's head until its body, or its end, comes."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
-            self._head = data
-            return
-        self._write(data)
-
-    def flush(self) -> None:
-        """Send a head that has no body."""
-        if self._head:
-            self._write(self._head)
-            self._head = b""
-
-    def close(self) -> None:
-        """End the response, and with it the connection."""
-        self.flush()
-        self._protocol.linger()
-
-
-class _Cycle(RequestResponseCycle):
-    """One request and its response."""
-
-    transport: _ResponseTransport  # type: ignore[assignment]
-
-    async def send_500_response(self) -> None:
-        """Answer a request that met a mistake of ours (the exception being handled), and log it."""
-        error = sys.exc_info()[1]
-        if isinstance(error, Exception):
-            logs.get().error("server.failed", reason=type(error).__name__, exc_info=error)
-        await OUT_OF_ORDER.send(cast(Send, self.send))
-
-
-class _Nobody:
-    """Who is told that something came for a request that waits for nothing."""
-
-    def set(self) -> None:
-        """Nobody listens."""
-
-
-class _Taken:
-    """A request that the application took as a whole: what the server asks of a request under way."""
-
-    __slots__ = ("_protocol", "disconnected", "keep_alive", "response_complete")
-
-    more_body = False
-    response_started = False
-    message_event = _Nobody()
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-        self.disconnected = self.response_complete = False
-        self.keep_alive = True
-
-    def answer(self, answer: Answer) -> None:
-        """Send the answer, if there still is somebody to read it."""
-        self.response_complete = True
-        if not self.disconnected and not self._protocol.transport.is_closing():
-            self._protocol.answer(answer, closes=answer.closes or not self.keep_alive)
-
-
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
     transport: asyncio.Transport
-    _answering: _ResponseTransport
+    _answering: ResponseTransport
     _take: Take | None
     _held: bytes | None = None
     """The body, so far, of a request that nobody was told of yet."""
@@ -134,11 +61,31 @@ class Protocol(HttpToolsProtocol):
     _is_in_head = True
     _head_since: float
 
+    def __init__(self, *args: Any, most_connections: int, **more: Any) -> None:
+        """`most_connections` may be open; beyond them, idle ones make room for new ones."""
+        super().__init__(*args, **more)
+        self._most_connections = most_connections
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._answering = _ResponseTransport(self, self.transport)
+        self._answering = ResponseTransport(self, self.transport)
         self._take = getattr(self.app, "take", None)
         self._head_since = self.loop.time()
+        if len(self.connections) > self._most_connections and not self._makes_room():
+            self._head_bytes = 1  # whatever it sends now is read, and thrown away
+            self.answer(OUT_OF_ORDER, closes=True)
+
+    def _makes_room(self) -> bool:
+        """End the connection that has been idle for longest, of a few that are looked at."""
+        others = [each for each in islice(self.connections, _LOOKED_AT) if isinstance(each, Protocol)]
+        idle = [each for each in others if each is not self and each.is_idle()]
+        if idle:
+            min(idle, key=lambda each: each._head_since).transport.abort()
+        return bool(idle)
+
+    def is_idle(self) -> bool:
+        """Whether no request has begun that is not answered."""
+        return self._is_in_head and (self.cycle is None or self.cycle.response_complete)
 
     def data_received(self, data: bytes) -> None:
         if self._discarded >= 0:
@@ -256,7 +203,7 @@ class Protocol(HttpToolsProtocol):
             return False
         if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
             return False
-        taken = _Taken(self)
+        taken = Taken(self)
         if not self._take(self.url, self.headers, body, taken.answer):
             return False
         self.cycle = taken  # type: ignore[assignment]
@@ -293,7 +240,7 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = _Cycle  # uvicorn makes it, and has no setting for another class
+        cycle.__class__ = Cycle  # uvicorn makes it, and has no setting for another class
         cycle.transport = self._answering  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 
@@ -334,8 +281,7 @@ class Protocol(HttpToolsProtocol):
 
     def end_if_late(self, now: float) -> None:
         """Close a connection whose head is overdue, or that was silent for too long."""
-        is_between = self.cycle is None or self.cycle.response_complete
-        if not (self._is_in_head and is_between) or self._discarded >= 0:
+        if not self.is_idle() or self._discarded >= 0:
             return
         limit = HEADERS_SECONDS if self._head_bytes or self.cycle is None else IDLE_SECONDS
         if now - self._head_since > limit:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from receiver.model import Move
+from receiver.life import Move
 from receiver.outcome import Cancel, Done, Fail, Outcome, Retry
 
 FIRST_SECONDS = 2.0

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from receiver import declaration
 from receiver.errors import HandlerError
+from receiver.life import JobState
 from receiver.mistakes import place
-from receiver.model import EVENT_TYPES, JobState
+from receiver.model import EVENT_TYPES
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")

@@ -135,7 +135,8 @@ class Scanner:
             raise BadBody(f"an invalid escape in a string, at byte {start + stop}")
         piece = data[position:stop]
         if not piece.isascii():
-            piece = piece[: whole_characters(piece, start + position, is_closed=is_closed)]
+            # Before a quote or the begin of an escape, a character can't be one that goes on.
+            piece = piece[: whole_characters(piece, start + position, is_closed=stop < end)]
         long = self._longs[-1]
         check_text(piece, start + position, is_escaped=is_escaped)
         long.crc = zlib.crc32(piece, long.crc)

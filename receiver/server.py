@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 
 import uvicorn
 
 from receiver.answers import Receive, Scope, Send
-from receiver.protocol import IDLE_SECONDS, Protocol
+from receiver.protocol import IDLE_SECONDS, MOST_CONNECTIONS, Protocol
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _TICKS_BETWEEN_LOOKS = 10
+_LATECOMER_SECONDS = 0.2
 
 
 class Server(uvicorn.Server):
@@ -39,23 +42,42 @@ class Server(uvicorn.Server):
         """Once a second, look for connections that are overdue."""
         if counter % _TICKS_BETWEEN_LOOKS == 0:
             now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, Protocol):
-                    connection.end_if_late(now)
+            for connection in self._connections():
+                connection.end_if_late(now)
         return await super().on_tick(counter)
+
+    def _connections(self) -> list[Protocol]:
+        return [each for each in self.server_state.connections if isinstance(each, Protocol)]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in, end idle connections, and let those finish that are not idle."""
+        for server in self.servers:
+            server.close()
+        known = [connection for connection in self._connections() if connection.cycle is not None]
+        for connection in known:
+            connection.shutdown()
+        if len(known) < len(self._connections()):
+            # The others may have come in a moment ago, with no time yet to say anything: uvicorn would
+            # take them for idle, and their requests would be lost.
+            await asyncio.sleep(_LATECOMER_SECONDS)
+        await super().shutdown(sockets)
 
     def stop(self) -> None:
         """Stop accepting, finish what is under way, end `serve`."""
         self.should_exit = True
 
 
-def create(app: App, *, stop_seconds: int) -> Server:
-    """A server for one ASGI app; `serve(sockets=[…])` runs it until `stop`."""
+def create(app: App, *, stop_seconds: int, most_connections: int | None = None) -> Server:
+    """A server for one ASGI app; `serve(sockets=[…])` runs it until `stop`.
+
+    `most_connections` may be open at the same time; unless it is given, so many that a quarter of our
+    descriptors is left for files.
+    """
     for name in ("uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=partial(Protocol, most_connections=most_connections or _fitting()),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -70,16 +92,6 @@ def create(app: App, *, stop_seconds: int) -> Server:
     return Server(config)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raise OSError with the system's reason."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+def _fitting() -> int:
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MOST_CONNECTIONS, descriptors * 3 // 4) if descriptors > 0 else MOST_CONNECTIONS

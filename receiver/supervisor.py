@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -45,24 +46,30 @@ class Child:
         self._is_stopping = False
         self.refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the first process refused to start (exit status 2)."""
+        self.first_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """How the first process ended, when it did so by itself."""
 
     @property
     def is_alive(self) -> bool:
         """Whether a process runs in this place."""
         return self._process is not None and self._process.returncode is None
 
-    async def start(self) -> None:
-        """Start the first process; from then on the place is kept filled until `stop`."""
-        await self._spawn()
+    async def start(self, *, descriptors: Sequence[int] = ()) -> None:
+        """Start the first process; from then on the place is kept filled until `stop`.
+
+        Only the first process inherits `descriptors`.
+        """
+        await self._spawn(descriptors)
         self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
-    async def _spawn(self) -> None:
+    async def _spawn(self, descriptors: Sequence[int] = ()) -> None:
         self._generation += 1
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             _SAFE_PATH,
             *self._command(self._generation),
             stdin=asyncio.subprocess.PIPE,  # the lifeline: see receiver.lifeline
+            pass_fds=descriptors,
             start_new_session=True,  # Ctrl-C is for the parent, which tells the children in its order
         )
         self._log.debug("process.started", name=self.name, pid=self._process.pid)
@@ -76,13 +83,17 @@ class Child:
             status = await self._process.wait()
             if self._is_stopping:
                 return
+            if self._generation == 1:
+                self.first_status.set_result(status)
             if status == REFUSED and self._generation == 1:
                 self.refused.set_result(None)
                 return
-            self._log.error("process.died", name=self.name, pid=self._process.pid, status=status)
+            is_early = status == -signal.SIGHUP  # it could not hear that yet; its successor reads all afresh
+            if not is_early:
+                self._log.error("process.died", name=self.name, pid=self._process.pid, status=status)
             if self._on_death is not None:
                 await self._on_death(self._generation)
-            steady = loop.time() - born > _STEADY_SECONDS
+            steady = is_early or loop.time() - born > _STEADY_SECONDS
             delay = 0.0 if steady else _next_delay(delay)
             delay = await self._spawn_after(delay)
 

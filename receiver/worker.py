@@ -7,11 +7,13 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,10 @@ from receiver.attempts import Attempts
 from receiver.errors import ReceiverError, StoreError, Unavailable, UsageError
 from receiver.fetch import Fetcher
 from receiver.heartbeat import REPLACE_ME, Heartbeat
+from receiver.life import Move
 from receiver.lifeline import end_with_parent
-from receiver.loading import Loaded, load
-from receiver.model import Move, utc
+from receiver.loading import Loaded, load, told_when_slow
+from receiver.model import utc
 from receiver.outcome import Outcome, Retry
 from receiver.router import Handler
 from receiver.settler import Settler
@@ -35,7 +38,7 @@ from receiver.store.remote import Remote
 _CLAIM_WAIT_MS = 10_000
 _FULL_WAIT_MS = 250
 """While some handler is at its limit, so that its next free slot is soon asked for."""
-_RECONNECT_SECONDS = 0.2
+_RECONNECT_SECONDS = 0.05
 _DRAIN_SECONDS = 10.0
 _NICE = 10
 _LOGGED = {
@@ -44,6 +47,9 @@ _LOGGED = {
     Move.FAIL: "job.failed",
     Move.CANCEL: "job.cancelled",
 }
+
+
+_Load = Callable[[settings.Settings], Loaded]
 
 
 class Worker:
@@ -232,13 +238,31 @@ class Worker:
 
 
 def work(
-    config: settings.Settings, specs: Sequence[str], *, name: str, relative_to: Path | None = None
+    config: settings.Settings,
+    specs: Sequence[str],
+    *,
+    name: str,
+    relative_to: Path | None = None,
+    list_to: int | None = None,
 ) -> int:
     """Be a worker until SIGTERM or SIGINT; return the exit status. Raise HandlerError.
 
-    SIGHUP reads credentials and handler settings afresh.
+    SIGHUP reads credentials and handler settings afresh. Which handlers there are is written to the
+    descriptor `list_to`, as one line of JSON, and their warnings to standard error.
     """
     import uvloop
+
+    def load_first(config: settings.Settings) -> Loaded:
+        if list_to is None:
+            return load_handlers(config)
+        with told_when_slow(specs or config.handlers.load):
+            loaded = load_handlers(config)
+        for warning in loaded.warnings:
+            sys.stderr.write(f"receiver: warning: {warning}\n")
+        with os.fdopen(list_to, "wb") as pipe:
+            pipe.write(orjson.dumps([asdict(handler.card) for handler in loaded.handlers]) + b"\n")
+        _step_back()
+        return loaded
 
     def load_handlers(config: settings.Settings) -> Loaded:
         return load(
@@ -250,14 +274,12 @@ def work(
         )
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_work(config, load_handlers, name=name))
+        return runner.run(_work(config, load_first, load_handlers, name=name))
 
 
-async def _work(
-    config: settings.Settings, load_handlers: Callable[[settings.Settings], Loaded], *, name: str
-) -> int:
+async def _work(config: settings.Settings, load_first: _Load, load_handlers: _Load, *, name: str) -> int:
     log = logs.get()
-    worker = Worker(config, load_handlers(config), name=name, log=log)
+    worker = Worker(config, load_first(config), name=name, log=log)
 
     def reload() -> None:
         try:
@@ -279,20 +301,26 @@ def main() -> None:
     parser.add_argument("--config")
     parser.add_argument("--name", required=True)
     parser.add_argument("--handlers", action="append", default=[])
+    parser.add_argument("--list-to", type=int)
     options = parser.parse_args()
+    if options.list_to is not None:
+        os.set_inheritable(options.list_to, False)  # its end is the end of this process, not of a handler's
     os.umask(0o077)
     end_with_parent()
-    _step_back()
+    if options.list_to is None:
+        _step_back()  # else nobody is served yet, and all wait for its list
     try:
         config = settings.load(options.config)
-        logs.configure(style=config.log.format, level=config.log.level)
+        logs.configure(style=config.log.format, level=config.log.level, waits=False)
         specs = options.handlers
-        status = work(config, specs, name=options.name, relative_to=Path.cwd() if specs else None)
+        relative_to = Path.cwd() if specs else None
+        status = work(config, specs, name=options.name, relative_to=relative_to, list_to=options.list_to)
     except ReceiverError as error:
         sys.stderr.write(f"receiver: {error}\n")
         status = 2 if isinstance(error, UsageError) else 1
     sys.stdout.flush()
     sys.stderr.flush()
+    logs.finish()
     os._exit(status)  # a thread that can't be stopped must not keep the process
 
 
@@ -302,8 +330,10 @@ def _step_back() -> None:
     Where the kernel shares the processors out by session (sched(7), autogroup), a process is nice within its
     session only. A worker is a session of its own, so that has to be nice as a whole.
     """
-    with suppress(OSError):  # a sandbox may forbid it, and a kernel without autogroups has no such file
-        os.nice(_NICE)
+    for thread in threading.enumerate():  # those, too, that modules have started
+        with suppress(OSError):  # a sandbox may forbid it
+            os.setpriority(os.PRIO_PROCESS, thread.native_id or 0, _NICE)
+    with suppress(OSError):  # a kernel without autogroups has no such file
         Path("/proc/self/autogroup").write_text(str(_NICE), "ascii")
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import click
 import orjson
 
-from receiver.model import utc
-
 
 def json_line(value: Mapping[str, Any]) -> None:
     """Print one object on one line."""
@@ -47,14 +45,20 @@ def plain(text: str) -> str:
 
 def iso(unix_milliseconds: int | None) -> str | None:
     """ISO 8601 in UTC, to the millisecond."""
-    return None if unix_milliseconds is None else utc(unix_milliseconds).isoformat(timespec="milliseconds")
+    return None if unix_milliseconds is None else _utc(unix_milliseconds).isoformat(timespec="milliseconds")
 
 
 def local(unix_milliseconds: int | None) -> str:
     """The time on this machine's clock."""
     if unix_milliseconds is None:
         return "-"
-    return utc(unix_milliseconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return _utc(unix_milliseconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _utc(unix_milliseconds: int) -> datetime:
+    from receiver.model import utc  # not above: `serve` prints a line or two and starts faster without
+
+    return utc(unix_milliseconds)
 
 
 def age(then: int, *, now: int) -> str:

@@ -18,6 +18,12 @@ from receiver.cli.output import json_line
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="TCP port; 0: any free one.  [default: server.port]"
 )
+@click.option(
+    "--fd",
+    type=click.IntRange(3),
+    metavar="N",
+    help="Listen on this inherited socket instead (systemd: 3); it stays open over a restart.",
+)
 @specs
 @click.option(
     "--workers", type=click.IntRange(0, 256), default=1, show_default=True, help="Worker processes."
@@ -30,6 +36,7 @@ def serve(
     *,
     host: str | None,
     port: int | None,
+    fd: int | None,
     specs: tuple[str, ...],
     workers: int,
     no_worker: bool,
@@ -44,21 +51,24 @@ def serve(
     import uvloop
 
     from receiver import app, logs
-    from receiver.errors import SettingsError
+    from receiver.errors import SettingsError, UsageError
     from receiver.lifeline import end_with_parent
 
+    if fd is not None and (host is not None or port is not None):
+        raise UsageError("--fd takes the place of --host and --port: it listens already")
     if with_parent:
         end_with_parent()
     config = options.settings()
     if not config.sources:
         raise SettingsError(f"{config.file}: no source is configured; add a table [sources.NAME]")
     os.umask(0o077)
-    logs.configure(style=config.log.format, level=config.log.level)
+    logs.configure(style=config.log.format, level=config.log.level, waits=False)
     chosen = app.ServeOptions(
         host=host or config.server.host,
         port=config.server.port if port is None else port,
         specs=specs,
         workers=0 if no_worker else workers,
+        descriptor=fd,
     )
 
     def tell(url: str) -> None:
@@ -102,8 +112,9 @@ def worker(options: Common, *, specs: tuple[str, ...]) -> None:
     config = options.settings()
     os.umask(0o077)
     asyncio.run(find_server())
-    logs.configure(style=config.log.format, level=config.log.level)
+    logs.configure(style=config.log.format, level=config.log.level, waits=False)
     name = f"{EXTERNAL}/{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(2)}"
     status = work(config, specs, name=name, relative_to=Path.cwd() if specs else None)
     if status:
+        logs.finish()
         os._exit(status)  # a thread that can't be stopped must not keep the process

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from receiver.cli.options import Common, common, specs
-from receiver.cli.output import json_line, plain, table
+from receiver.cli.output import json_line, table
 from receiver.cli.template import Credentials, configuration
 from receiver.errors import CommandFailed
 
 if TYPE_CHECKING:
     from receiver.loading import Loaded
     from receiver.settings import Settings
-
-_SLOW_SECONDS = 5.0
 
 
 @click.command
@@ -96,10 +91,10 @@ def handlers(options: Common, *, specs: tuple[str, ...]) -> None:
 
 def load_handlers(config: Settings, specs: tuple[str, ...]) -> Loaded:
     """Load what the command line names, else what the configuration does. Raise HandlerError."""
-    from receiver.loading import load
+    from receiver.loading import load, told_when_slow
 
     chosen = specs or config.handlers.load
-    with _told_when_slow(f"receiver: handlers are still being loaded: {', '.join(chosen)}"):
+    with told_when_slow(chosen):
         return load(
             chosen,
             folder=config.folder,
@@ -107,15 +102,3 @@ def load_handlers(config: Settings, specs: tuple[str, ...]) -> Loaded:
             sources=list(config.sources) or None,
             relative_to=Path.cwd() if specs else None,
         )
-
-
-@contextmanager
-def _told_when_slow(line: str) -> Iterator[None]:
-    """Print a line to standard error when this takes long: a module that hangs says nothing itself."""
-    timer = threading.Timer(_SLOW_SECONDS, click.echo, (plain(line),), {"err": True})
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

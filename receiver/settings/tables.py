@@ -35,6 +35,8 @@ class ServerSettings(_Table):
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 = any free one.")
     public_url: BaseUrl | None = Field(None, description="Where senders reach this receiver.")
     max_body: Size = Field(2**30, gt=0, description="Largest body that is accepted.")
+    max_uploads: int = Field(64, ge=1, le=10_000, description="Bodies over 64 KiB that may arrive at once.")
+    max_upload_bytes: Size = Field(16 * 2**30, gt=0, description="Bytes of them all; one alone always may.")
     trusted_proxies: Proxies = Field((), description="Addresses and networks whose X-Forwarded-For counts.")
 
 

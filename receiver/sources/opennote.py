@@ -99,8 +99,8 @@ class Opennote:
     def read(self, payload: Payload, admission: Admission, body: bytes | None, digests: Digests) -> News:
         """Say whose video it is and what happened to it."""
         own_id = _identifier(payload.get("video_id"), "video_id")
-        foreign = any(key in payload for key in _FOREIGN_KEYS) and own_id is None
-        if foreign and own_id is None:
+        foreign = own_id is None and any(key in payload for key in _FOREIGN_KEYS)
+        if foreign:
             own_id = _identifier(payload.get("set_id"), "set_id")
         request_id = admission.request_id or None
         warnings = list(admission.warnings)

@@ -19,6 +19,7 @@ from receiver.lifeline import end_with_parent
 from receiver.record import Arrival
 from receiver.store import wire
 from receiver.store.base import EventFilter, Rejection, Settlement
+from receiver.store.inspection import Inspection
 from receiver.store.lock import StoreLock
 from receiver.store.service import Service
 
@@ -105,6 +106,7 @@ _VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "rejections": lambda service, a: service.rejections(limit=a),
     "probe": lambda service, a: service.probe(),
     "status": lambda service, a: service.status(),
+    "figures": lambda service, a: service.figures(),
     "bodies_in_use": lambda service, a: service.bodies_in_use(a),
     "all_bodies": lambda service, a: service.all_bodies(),
     "check": lambda service, a: service.check(),
@@ -164,11 +166,18 @@ async def run(database: Path, *, run_id: str, lease_seconds: float, must_exist: 
     log.info("store.started", database=str(database), sqlite=sqlite3.sqlite_version)
     if service.applied:
         log.info("store.migrated", steps=[step.name for step in service.applied])
-    expiry = loop.create_task(_expire(service, log))
+    inspection = Inspection(database, changes=service.changes)
+    tasks = [loop.create_task(_expire(service, log)), loop.create_task(_inspect(inspection, service, log))]
+    for task in tasks:
+        task.add_done_callback(lambda task: _report(task, fail))
     status = await ended
-    expiry.cancel()
+    for task in tasks:
+        task.cancel()
+    inspection.stop()
     await listener.close()
-    if status != EXIT_FATAL:
+    if status == EXIT_FATAL:
+        await service.abandon()
+    else:
         await service.close()
         log.info("store.stopped")
     return status
@@ -184,6 +193,19 @@ async def _expire(service: Service, log: Any) -> None:
             continue  # the next turn tries again
 
 
+def _report(task: asyncio.Task[None], fail: Callable[[BaseException], None]) -> None:
+    """A store that gives no worker's jobs back any more is better started again."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        fail(error)
+
+
+async def _inspect(inspection: Inspection, service: Service, log: Any) -> None:
+    service.damage = await inspection.problems()
+    if service.damage:
+        log.error("store.damaged", problems=service.damage)
+
+
 def main() -> None:
     """`python -m receiver.store.process`, started by `serve`; not for people."""
     parser = argparse.ArgumentParser(prog="receiver.store.process")
@@ -196,7 +218,7 @@ def main() -> None:
     options = parser.parse_args()
     os.umask(0o077)
     end_with_parent()
-    logs.configure(style=options.log_format, level=options.log_level)
+    logs.configure(style=options.log_format, level=options.log_level, waits=False)
     try:
         lock = StoreLock(options.database, wait_seconds=_LOCK_WAIT_SECONDS)
         try:

@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from receiver.errors import StoreDamaged, Unavailable
+from receiver.errors import StoreDamaged, StoreError, Unavailable
+from receiver.life import Move
 from receiver.record import Arrival
-from receiver.store.base import EventFilter, Receipt, Rejection, Row, Settlement
+from receiver.store.base import EventFilter, Receipt, Recorded, Rejection, Row, Settlement
+from receiver.store.bell import Bell
 from receiver.store.leases import Leases
-from receiver.store.sqlite.database import Database
+from receiver.store.sqlite.database import Database, refusal
 from receiver.store.sqlite.intake import Intake
-from receiver.store.sqlite.jobs import DIED, Jobs
+from receiver.store.sqlite.jobs import DIED, LOST, OUTCOMES, Jobs
 from receiver.store.sqlite.reads import Reads, integrity
 
 T = TypeVar("T")
-_WRITE_ERRORS = (sqlite3.Error, StoreDamaged, ArithmeticError, LookupError, TypeError, ValueError)
+_WRITE_ERRORS = (
+    sqlite3.Error,
+    StoreDamaged,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 """What a transaction may fail with: the database, or a value that it can't keep."""
 Write = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 EXTERNAL = "external"
@@ -30,25 +41,6 @@ EXTERNAL = "external"
 def wall_ms() -> int:
     """Now, in unix milliseconds."""
     return time.time_ns() // 1_000_000
-
-
-class Bell:
-    """Wakes everybody who began to listen before it rings."""
-
-    def __init__(self) -> None:
-        self._ring: asyncio.Future[None] | None = None
-
-    def next_ring(self) -> asyncio.Future[None]:
-        """A future that is done when the bell rings next."""
-        if self._ring is None:
-            self._ring = asyncio.get_running_loop().create_future()
-        return self._ring
-
-    def ring(self) -> None:
-        """Wake them."""
-        if self._ring is not None:
-            self._ring.set_result(None)
-            self._ring = None
 
 
 class Service:
@@ -79,8 +71,12 @@ class Service:
         self._is_scheduled = False
         self._bell = Bell()
         self._unknown: dict[str, set[int]] = {}
+        self._attempts: Counter[str] = Counter()  # by outcome, since this start, those that are durable
         self._on_fatal = on_fatal
+        self._is_broken = False
         self.run = run
+        self.damage: list[str] = []
+        """What an inspection has found; not empty = not ready."""
         self.redactor_key = self._database.redactor_key
         self.applied = self._database.applied
         """The migrations that this start has run."""
@@ -90,7 +86,7 @@ class Service:
                 self._take_over(run)
         except sqlite3.DatabaseError as error:
             self._database.close()
-            raise StoreDamaged(f"{path}: {error}; the file was left as it is") from error
+            raise refusal(path, error) from error
 
     def _take_over(self, run: str) -> None:
         self._database.begin()
@@ -98,7 +94,8 @@ class Service:
             if worker.split("/")[0] in (run, EXTERNAL):
                 self._leases.renew(worker)
             else:
-                self._jobs.release(worker, now=self._wall(), reason="the receiver was restarted")
+                lost = self._jobs.release(worker, now=self._wall(), reason="the receiver was restarted")
+                self._attempts[LOST] += lost
         self._database.commit()
 
     # Writing: whatever queued while the last commit ran is the next transaction.
@@ -116,6 +113,8 @@ class Service:
         self._is_scheduled = False
         batch, self._queue = self._queue, []
         try:
+            if self._is_broken:
+                raise StoreDamaged("a former error has ended this store")
             self._database.begin()
             results = [operation() for operation, _ in batch]
             self._database.commit()
@@ -136,8 +135,20 @@ class Service:
         for _, future in batch:
             if not future.done():
                 future.set_exception(refusal)
-        if is_fatal(error) and self._on_fatal is not None:
-            self._on_fatal(error)
+        if is_fatal(error) and not self._is_broken:
+            self._is_broken = True
+            if self._on_fatal is not None:
+                self._on_fatal(error)
+
+    def record_soon(self, arrival: Arrival, recorded: Recorded) -> None:
+        """See `base.Intake`."""
+
+        def tell(written: asyncio.Future[list[Receipt]]) -> None:
+            error = written.exception()
+            recorded(written.result()[0] if error is None else cast(Exception, error))
+            self._bell.ring()
+
+        self._write(partial(self._intake.record, [arrival])).add_done_callback(tell)
 
     async def record(self, arrival: Arrival) -> Receipt:
         """See `base.Intake`."""
@@ -174,6 +185,8 @@ class Service:
         """See `base.Jobs`."""
         self._leases.renew(worker)
         settled = await self._write(partial(self._jobs.settle, settlements, worker=worker))
+        ended = [one.move for one, is_ours in zip(settlements, settled, strict=True) if is_ours]
+        self._attempts.update(OUTCOMES[Move(move)] for move in ended)
         self._bell.ring()
         return settled
 
@@ -185,7 +198,7 @@ class Service:
         lost = unknown & self._unknown.get(worker, set())
         self._unknown[worker] = unknown - lost
         if lost:
-            await self._write(
+            self._attempts[LOST] += await self._write(
                 partial(
                     self._jobs.lose,
                     sorted(lost),
@@ -208,6 +221,7 @@ class Service:
         except Unavailable:
             self._leases.renew(worker)  # it still holds its jobs: they are asked for again when it runs out
             raise
+        self._attempts[LOST] += released
         self._bell.ring()
         return released
 
@@ -242,18 +256,37 @@ class Service:
 
     async def probe(self) -> list[str]:
         """See `base.Reads`."""
+        if self.damage:
+            raise StoreError(f"the database is damaged: {self.damage[0]}")
+        return await self._touch()
+
+    async def _touch(self) -> list[str]:
+        """Write; say which workers live."""
         now = str(self._wall())
         await self._write(lambda: self._database.execute("set_meta", {"key": "probed_at", "value": now}))
         return self._leases.living()
 
     async def status(self) -> Row:
         """See `base.Reads`."""
-        workers = await self.probe()
-        return {"writable": True, "workers": workers, "jobs": await self._reads.counts()}
+        workers = await self._touch()
+        return {"writable": True, "workers": workers, "jobs": (await self._reads.figures(now=0))["jobs"]}
+
+    async def figures(self) -> Row:
+        """See `base.Reads`."""
+        counted = await self._reads.figures(now=self._wall())
+        return {**counted, "attempts": dict(self._attempts), "workers": len(self._leases.living())}
+
+    def changes(self) -> int:
+        """How many rows were written since the start."""
+        return self._database.connection.total_changes
 
     async def check(self) -> list[str]:
         """See `base.Store`."""
         return await asyncio.to_thread(integrity, self._database.path)
+
+    async def abandon(self) -> None:
+        """End the thread that reads, or the process would wait for it; the file is not written any more."""
+        await self._reads.close()
 
     async def close(self) -> None:
         """Finish what is queued and close the file."""

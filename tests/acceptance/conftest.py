@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,9 +72,10 @@ def children_of(pid: int) -> dict[int, str]:
     """The children of a process and theirs, each with its command line."""
     found: dict[int, str] = {}
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            found |= {child: command} | children_of(child)
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread or a child that ends meanwhile
+            for child in map(int, task.read_text().split()):
+                command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found |= {child: command} | children_of(child)
     return found
 
 
@@ -199,6 +201,8 @@ class Receiver:
     former: list[subprocess.Popen[bytes]] = field(default_factory=list)
     has_file: bool = True
     """Whether it is configured by a file, not by the environment alone."""
+    listener: socket.socket | None = None
+    """What `serve` inherits to listen on; without it, it takes any free port."""
 
     @property
     def config(self) -> Path:
@@ -235,7 +239,9 @@ class Receiver:
 
     def begin(self, *options: str | Path) -> Receiver:
         """Start `receiver serve` without waiting for anything."""
-        command = [*self._config_option, "serve", "--port", "0", "--json", *options]
+        inherited = [] if self.listener is None else [self.listener.fileno()]
+        where = ["--fd", *map(str, inherited)] if inherited else ["--port", "0"]
+        command = [*self._config_option, "serve", *where, "--json", *options]
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
                 [*PROGRAM, *map(str, command)],
@@ -244,6 +250,7 @@ class Receiver:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                pass_fds=inherited,
             )
         self.process = process
         self.former.append(process)
@@ -423,6 +430,21 @@ def receivers(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
 def receiver(receivers: Callable[..., Receiver]) -> Receiver:
     """A receiver with the default handlers, configured and not yet started."""
     return receivers()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of a few megabytes: 12, unless the test says otherwise."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a small file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', '12m')}", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"needs a kernel that lets root mount: {mounted.stderr.strip()}")
+    yield folder
+    until(lambda: subprocess.run(["umount", str(folder)], check=False).returncode == 0)
 
 
 class FileHost:

@@ -35,6 +35,7 @@ class BigCallback:
 
     video_id: str
     seed: int
+    size: int = BODY_BYTES
     body: Any = field(default_factory=hashlib.sha256)
     video: Any = field(default_factory=hashlib.sha256)
 
@@ -43,7 +44,7 @@ class BigCallback:
         self.before, _, self.after = (
             part.encode() for part in payload.partition(base64.b64encode(b"***").decode())
         )
-        self.pieces = (BODY_BYTES - len(self.before) - len(self.after)) // (_PIECE // 3 * 4)
+        self.pieces = (self.size - len(self.before) - len(self.after)) // (_PIECE // 3 * 4)
 
     def __len__(self) -> int:
         return len(self.before) + self.pieces * (_PIECE // 3 * 4) + len(self.after)
@@ -86,6 +87,7 @@ def sha256_of_raw(receiver: Receiver, event: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.fault("B2")
 def test_200_megabytes_inline_need_little_memory_and_arrive_unharmed(receiver: Receiver) -> None:
     receiver.start().ready()
     receiver.accepted(callback("small", video=a_video()))
@@ -115,6 +117,7 @@ def test_200_megabytes_inline_need_little_memory_and_arrive_unharmed(receiver: R
     assert receiver.halves() == []
 
 
+@pytest.mark.fault("B1")
 def test_small_large_and_too_large_bodies_are_told_apart(receiver: Receiver) -> None:
     receiver.configure('[server]\nmax_body = "1MiB"\n').start("--no-worker")
     bodies = {}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.acceptance.conftest import (
     Receiver,
@@ -246,6 +247,7 @@ def test_kill_9_of_a_worker_has_its_job_run_again_promptly(receiver: Receiver) -
     assert [line["name"] for line in receiver.log("process.died")] == ["worker 1"]
 
 
+@pytest.mark.fault("D8")
 def test_kill_9_of_a_worker_between_the_file_and_its_report_writes_the_same_name_again(
     receiver: Receiver,
 ) -> None:

@@ -368,10 +368,18 @@ def test_what_a_handler_file_prints_while_it_is_loaded_harms_nobody(receiver: Re
 
 def test_a_handler_file_that_prints_later_is_one_clear_line(receiver: Receiver) -> None:
     receiver.handler(f"import atexit\natexit.register(print, 'goodbye')\n{TEN_LINES}")
-    ended = receiver.run("serve", "--port", "0", "--handlers", "hooks.py")
+    ended = receiver.run("serve", "--port", "0", "--no-worker", "--handlers", "hooks.py")
     assert (ended.status, ended.stdout) == (1, "")
     [line] = ended.complaints
     assert line.startswith("receiver: the handlers can't be listed: standard output has the line 'goodbye'; ")
+
+
+def test_a_handler_file_that_ends_its_process_is_one_clear_line(receiver: Receiver) -> None:
+    receiver.handler(f"import os\nos._exit(3)\n{TEN_LINES}")
+    ended = receiver.run("serve", "--port", "0", "--handlers", "hooks.py")
+    assert (ended.status, ended.stdout) == (1, "")
+    assert ended.complaints == ["receiver: the handlers could not be listed: a worker ended with status 3"]
+    assert processes_in(receiver.folder) == []
 
 
 def test_files_beside_the_configuration_take_no_modules_place(receivers: Callable[..., Receiver]) -> None:

@@ -29,6 +29,7 @@ async def at_once(receiver: Receiver, body: bytes) -> list[httpx.Response]:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("D1", "A7")
 @pytest.mark.parametrize("padding", [0, 500_000], ids=["in a row", "in a body file"])
 async def test_64_equal_callbacks_at_once_are_one_event_and_one_file(
     receiver: Receiver, padding: int
@@ -46,6 +47,7 @@ async def test_64_equal_callbacks_at_once_are_one_event_and_one_file(
     assert len(receiver.show(event["id"])["deliveries"]) == 64
 
 
+@pytest.mark.fault("D3", "D5")
 def test_every_order_of_news_ends_as_it_should(receiver: Receiver) -> None:
     def posted(video_id: str, *statuses: str) -> list[tuple[str, str]]:
         """Post news of one video in this order: what each was answered with, and which event it meant."""
@@ -83,6 +85,7 @@ def test_every_order_of_news_ends_as_it_should(receiver: Receiver) -> None:
     } == {f"{video_id}.mp4": a_video(video_id) for video_id in ("p1", "f1", "a1")}
 
 
+@pytest.mark.fault("D4")
 def test_another_video_under_the_same_id_is_a_conflict_and_changes_nothing(receiver: Receiver) -> None:
     first = receiver.accepted(callback("c1", video=a_video("first")))
     answer = receiver.post(callback("c1", video=a_video("second")))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,7 @@ def refused(ended: Ended, *words: str) -> None:
         assert word in ended.complaints[0]
 
 
+@pytest.mark.fault("A12", "O11")
 def test_whatever_is_wrong_at_the_start_is_one_clear_line_and_status_2(
     receivers: Callable[..., Receiver], tmp_path: Path
 ) -> None:
@@ -342,6 +342,7 @@ def test_it_works_in_a_deep_folder(receivers: Callable[..., Receiver], tmp_path:
     assert len(receiver.events()) == 1
 
 
+@pytest.mark.fault("O1")
 def test_what_is_stored_is_private_and_holds_no_credential(receiver: Receiver) -> None:
     receiver.start()
     receiver.accepted(callback("v1", video=a_video()))
@@ -362,22 +363,8 @@ def test_what_is_stored_is_private_and_holds_no_credential(receiver: Receiver) -
         assert secret not in told
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"needs a kernel that lets root mount: {mounted.stderr.strip()}")
-    yield folder
-    until(lambda: subprocess.run(["umount", str(folder)], check=False).returncode == 0)
-
-
 @pytest.mark.root
+@pytest.mark.fault("C4")
 def test_a_full_disk_is_503_until_there_is_room_again(
     small_disk: Path, receivers: Callable[..., Receiver]
 ) -> None:

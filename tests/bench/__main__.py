@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import beside, big, small, start, stored
+from tests.bench import attack, beside, big, small, start, stored
 from tests.bench.options import Options, parse
 from tests.bench.programs import Broken
 from tests.bench.report import Section, goals_as_text
@@ -27,6 +27,7 @@ _NEEDS = {
     "stored": ("wrk",),
     "start": (),
     "handlers": ("wrk",),
+    "attack": ("wrk",),
 }
 _MEASURES: dict[str, Callable[[Options], Section | list[Section]]] = {
     "small": small.measure,
@@ -34,6 +35,7 @@ _MEASURES: dict[str, Callable[[Options], Section | list[Section]]] = {
     "stored": stored.measure,
     "start": start.measure,
     "handlers": beside.measure,
+    "attack": attack.measure,
 }
 
 

@@ -20,7 +20,7 @@ _LIMIT_MS = 25.0
 def measure(options: Options) -> Section:
     """The same rate with handlers that do nothing, wait, hold their loop, and compute."""
     options.tell("handlers: the full speed")
-    rate = _full_speed(options) / 5
+    rate = full_speed(options) / 5
     section = Section("handlers", f"Acknowledgements beside handlers, {rate:,.0f} callbacks a second")
     section.notes = [
         "a fifth of the full speed; latency counts from when a request was due; two workers",
@@ -42,7 +42,8 @@ def measure(options: Options) -> Section:
     return section
 
 
-def _full_speed(options: Options) -> float:
+def full_speed(options: Options) -> float:
+    """Callbacks a second of a receiver that has nothing else to do."""
     with running(catalogue.receiver("default")) as started:
         flood(started, seconds=1)
         return flood(started, seconds=options.seconds).per_second

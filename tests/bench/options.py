@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench.programs import ROOT
 
-SECTIONS = ("small", "big", "stored", "start", "handlers")
+SECTIONS = ("small", "big", "stored", "start", "handlers", "attack")
 
 
 @dataclass(frozen=True, slots=True)

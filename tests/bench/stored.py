@@ -22,7 +22,7 @@ from tests.bench.report import Goal, Section
 from tests.bench.small import compare_with_record, count_events, figures
 
 _EMPTY, _FULL = "empty", "full"
-_STATUS = "(status, for /readyz)"
+_FIGURES = "(figures, for /metrics)"
 _LOOKS = 10
 _PAGE = 50
 _HOUR_MS = 3_600_000
@@ -78,6 +78,7 @@ def _pages(options: Options, full: Path) -> Section:
     section = Section("pages", f"A page of {_PAGE} events, over the store's socket")
     now = int(time.time() * 1000)
     middle = callbacks.video_id(generate.RUN, options.events // 2)
+    half = now - options.events * 500
     filters = {
         "newest": EventFilter(),
         "one source": EventFilter(source="opennote"),
@@ -85,9 +86,16 @@ def _pages(options: Options, full: Path) -> Section:
         "with a dead job": EventFilter(state="dead"),
         "with a done job": EventFilter(state="done"),
         "ready to run (none is)": EventFilter(state="ready"),
+        "of a type that none has": EventFilter(type="video.unknown"),
+        "from a source that none has": EventFilter(source="none"),
         "of one video": EventFilter(video=middle),
         "of the last hour": EventFilter(since=now - _HOUR_MS),
         "until long ago": EventFilter(until=now - options.events * 1000 + 60_000),
+        "until the middle": EventFilter(until=half),
+        "failed, until the middle": EventFilter(type="video.failed", until=half),
+        "done, failed": EventFilter(state="done", type="video.failed"),
+        "dead, since the middle": EventFilter(state="dead", since=half),
+        "everything at once": EventFilter("opennote", "video.failed", "done", half - 7 * 24 * _HOUR_MS, half),
     }
     options.tell("stored: pages of events")
     with running(catalogue.receiver("no worker", "--no-worker"), full):
@@ -95,19 +103,22 @@ def _pages(options: Options, full: Path) -> Section:
     for row, (milliseconds, found) in taken.items():
         section.add(row, {"ms": milliseconds, "events": found})
     slowest = max(taken[row][0] for row in filters)
-    section.goals = [Goal("a page of events, the slowest filter", slowest, 100, 20, "ms")]
+    section.goals = [
+        Goal("a page of events, the slowest filter", slowest, 100, 20, "ms"),
+        Goal("what /metrics asks the store", taken[_FIGURES][0], 50, 20, "ms"),
+    ]
     return section
 
 
 async def _look(database: Path, filters: dict[str, EventFilter]) -> dict[str, tuple[float, int]]:
-    """Filter → the median of its milliseconds, how many events came; and what readiness asks for."""
+    """Filter → the median of its milliseconds, how many events came; and what metrics ask for."""
     store = Remote(database)
     await store.connect()
     taken: dict[str, tuple[float, int]] = {}
     for name, wanted in filters.items():
         look = partial(store.events, wanted, limit=_PAGE, before=None)
         taken[name] = (await _milliseconds(look), len(await look()))
-    taken[_STATUS] = (await _milliseconds(store.status), 0)
+    taken[_FIGURES] = (await _milliseconds(store.figures), 0)
     await store.close()
     return taken
 

@@ -85,7 +85,7 @@ def test_a_start_on_a_full_disk_names_the_disk(database: Path, monkeypatch: pyte
         with pytest.raises(StoreError, match="no room left on its disk") as refused:
             opened(database)
     assert not isinstance(refused.value, StoreDamaged)
-    opened(database)
+    Database(database, now=0).close()
 
 
 @pytest.mark.anyio
@@ -97,14 +97,14 @@ async def test_a_recovery_that_is_killed_again_and_again_gives_each_job_back_onc
         for number, event in enumerate(events):
             await store.record(event)
             await claim_one(store, f"former/{number}.1", "save")
-    killed = 0
-    for delay_ms in count(60, 12):
-        process = StoreProcess(database, run=f"run{delay_ms}")
-        await asyncio.sleep(delay_ms / 1000)  # the moment of the kill: nothing tells of the ones in between
+    for killed in count(1):
+        process = StoreProcess(database, run=f"run{killed}")
+        await asyncio.sleep(
+            0.01 * 1.2**killed
+        )  # the moment of the kill: nothing tells of the ones in between
         has_started = "store.started" in process.log.read_text()
         process.kill()
         assert "damaged" not in process.log.read_text()
-        killed += 1
         if has_started:
             break
     assert killed >= 3, "it was killed before it had recovered"

@@ -1,4 +1,4 @@
-"""What is known of videos: the newest events in memory, the others in a table, and no difference to be seen."""
+"""What is known of videos: the newest events in memory, the others in a table, and nobody sees which."""
 
 from __future__ import annotations
 

@@ -257,6 +257,7 @@ def _ours(path: Path) -> None:
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
+@pytest.mark.fault("C8")
 def test_a_file_that_is_not_as_we_wrote_it_is_refused_untouched(
     database: Path, make: Callable[[Path], None], reason: str
 ) -> None:
@@ -293,6 +294,7 @@ async def test_a_newer_database_that_was_not_closed_keeps_its_log_too(database: 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("damage", [bytes, lambda length: b"\xa5" * length], ids=["zeroed", "overwritten"])
+@pytest.mark.fault("C8")
 async def test_a_page_that_is_damaged_is_found_at_the_start_or_by_the_check(
     tmp_path: Path, damage: Callable[[int], bytes]
 ) -> None:

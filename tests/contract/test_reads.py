@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from receiver.errors import NotFound
-from receiver.store.base import EventFilter, Store
+from receiver.store.base import EventFilter, Row, Store
 from tests.contract.stand import (
     AGES_AGO,
     ANY,
@@ -171,6 +172,50 @@ async def test_status_says_that_it_can_write_who_lives_and_how_many_jobs_there_a
         assert status["jobs"] == {"ready": 1, "running": 1, "waiting": 1}
         await store.release("a")
         assert (await store.status())["workers"] == ["b"]
+
+
+@pytest.mark.anyio
+async def test_the_figures_count_what_the_tables_have(opening: Opening, database: Path) -> None:
+    async with opening(database) as store:
+        assert await store.figures() == {
+            "jobs": {},
+            "attempts": {},
+            "oldest_ready_seconds": 0.0,
+            "workers": 0,
+            "wal_bytes": (await store.figures())["wal_bytes"],
+        }
+        handlers = ("a", "b", "c", "d", "e")
+        for number in range(4):
+            jobs = [*ready(*handlers), waiting("after", "a"), waiting("never", "b")]
+            await store.record(arrival(f"v{number}", received_at=AGES_AGO + number * 1000, jobs=jobs))
+        for handler, move in zip(handlers, ("finish", "fail", "cancel", "retry"), strict=False):
+            first = await claim_one_of_many(store, "w", handler)
+            again = settlement(first, move, run_at=AGES_AGO if move == "retry" else None)
+            assert await store.settle([again], worker="w") == [True]
+            assert await store.settle([again], worker="w") == [False]  # counted once
+        await claim_one_of_many(store, "lost", "e")
+        await store.release("lost", died=True)
+        await claim_one_of_many(store, "w", "e")
+        await store.renew("w", [])
+        await store.renew("w", [])  # it does not know of its claim
+        await claim_one_of_many(store, "w", "d")
+        figures = await store.figures()
+        with closing(sqlite3.connect(database)) as tables:
+            jobs_by_state = dict(tables.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
+            outcomes = dict(tables.execute("SELECT outcome, count(*) FROM attempts GROUP BY outcome"))
+            (oldest,) = tables.execute("SELECT min(run_at) FROM jobs WHERE state = 'ready'").fetchone()
+        assert figures["jobs"] == jobs_by_state == (await store.status())["jobs"]
+        assert len(jobs_by_state) == 6
+        assert figures["attempts"] == outcomes
+        assert len(outcomes) == 5
+        assert figures["oldest_ready_seconds"] == pytest.approx(time.time() - oldest / 1000, abs=60)
+        assert figures["workers"] == 1
+        assert figures["wal_bytes"] > 0
+
+
+async def claim_one_of_many(store: Store, worker: str, handler: str) -> Row:
+    (job,) = await store.claim(worker, {handler: 1}, count=1, wait_ms=0)
+    return job
 
 
 @pytest.mark.anyio

@@ -388,6 +388,7 @@ async def _stranger(database: Path) -> AsyncIterator[tuple[asyncio.StreamReader,
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("C8")
 async def test_a_file_that_turns_out_damaged_while_it_is_written_ends_the_store(
     start: Callable[..., StoreProcess], database: Path
 ) -> None:
@@ -417,6 +418,7 @@ def _damage_the_index_of_keys(database: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("C10")
 async def test_a_writer_that_is_kept_waiting_is_an_unavailable_store_and_goes_on_afterwards(
     database: Path,
 ) -> None:

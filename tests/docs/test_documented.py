@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from receiver import __version__, answers, errors
+from receiver.life import JobState
 from receiver.logs import EVENTS
-from receiver.model import EVENT_TYPES, JobState
+from receiver.model import EVENT_TYPES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "receiver"

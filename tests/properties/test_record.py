@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +77,7 @@ def expected_conflict(story: list[News]) -> bool:
     return False
 
 
+@pytest.mark.fault("D3", "D4")
 @given(STORIES)
 def test_the_events_of_any_story_are_those_of_the_model(story: list[News]) -> None:
     end = recorded(story)
@@ -92,6 +94,7 @@ def test_every_delivery_is_accepted_or_repeats_something(story: list[News]) -> N
     assert end.verdicts.count(Verdict.ACCEPTED) == len(end.events)
 
 
+@pytest.mark.fault("D3", "D5")
 @given(st.lists(NEWS, max_size=5))
 def test_all_orders_end_equal(story: list[News]) -> None:
     def fate(order: list[News]) -> tuple[str | None, int]:
@@ -103,6 +106,7 @@ def test_all_orders_end_equal(story: list[News]) -> None:
     assert {fate(list(order)) for order in permutations(story)} == {fate(story)}
 
 
+@pytest.mark.fault("D5")
 @given(STORIES)
 def test_completed_is_never_undone_and_nothing_follows_it(story: list[News]) -> None:
     events = recorded(story).events

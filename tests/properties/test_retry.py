@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.model import Move
+from receiver.life import Move
 from receiver.outcome import Retry
 from receiver.retry import ERROR_LIMIT, LONGEST_SECONDS, backoff_seconds, decide, error_text, luck_of
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from receiver.model import TRANSITIONS, JobState, Move
+from receiver.life import TRANSITIONS, JobState, Move
 from receiver.record import JobRow
 from receiver.store.base import Row
 from receiver.store.service import Service

@@ -143,6 +143,7 @@ def test_missing_bodies_are_named(bodies: Bodies) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("C6")
 async def test_the_sweep_removes_old_files_without_a_row_and_no_others(bodies: Bodies) -> None:
     orphan = kept(bodies, b"orphan", at=YESTERDAY)
     needed = kept(bodies, b"needed", at=YESTERDAY)
@@ -173,6 +174,7 @@ async def known_all(shas: Sequence[str]) -> Sequence[str]:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("C6")
 async def test_a_body_that_comes_again_during_the_sweep_stays(bodies: Bodies) -> None:
     sha256 = kept(bodies, b"again", at=YESTERDAY)
 

@@ -150,6 +150,7 @@ async def test_a_large_body_is_kept_byte_for_byte_and_its_long_string_noted(bodi
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("B4")
 @pytest.mark.parametrize("size", [50, 3 * MEBIBYTE])
 async def test_the_admission_sees_every_byte(bodies: Bodies, size: int) -> None:
     signed = Signed(expected=hashlib.sha256(b"".join(large(size))).hexdigest())
@@ -159,6 +160,7 @@ async def test_the_admission_sees_every_byte(bodies: Bodies, size: int) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("B4")
 @pytest.mark.parametrize("chunks", [large(50), large(), [b"no JSON"], [b"{", b"x" * 5 * MEBIBYTE]])
 async def test_a_body_that_is_not_believed_is_neither_judged_nor_kept(
     bodies: Bodies, chunks: list[bytes]
@@ -272,6 +274,7 @@ async def test_a_disk_that_fails_means_unavailable(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("C4")
 async def test_the_reserve_stays_free(tmp_path: Path) -> None:
     bodies = Bodies(tmp_path, reserve=Bodies(tmp_path).free_bytes() + 2**30)
     assert (await read(sender(large(100)), bodies)).raw is not None

@@ -151,6 +151,7 @@ async def test_a_large_inline_video_is_saved(fetcher: Fetcher, tmp_path: Path) -
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("B9")
 @pytest.mark.parametrize("at", [0, 100_000, 5_000_000])
 async def test_base64_that_is_none_leaves_no_file(fetcher: Fetcher, tmp_path: Path, at: int) -> None:
     encoded = bytearray(base64.b64encode(MP4 * 1000))
@@ -263,12 +264,14 @@ async def test_a_download_that_breaks_again_and_again_is_given_back_to_the_job(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("B10")
 async def test_an_event_without_a_video_is_hopeless(fetcher: Fetcher, tmp_path: Path) -> None:
     with pytest.raises(Hopeless, match="names no video"):
         await a_context(an_event(), None, fetcher, tmp_path).save_video()
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("B10")
 @pytest.mark.parametrize(
     "raw", [b"{}", b'{"response": null}', b'{"response": {"b64_video": 5}}', b'{"response": []}']
 )

@@ -32,9 +32,9 @@ def load(text: str, folder: Path) -> settings.Settings:
     return settings.parse(tomllib.loads(text.replace(CREDENTIALS, str(folder))), folder=folder)
 
 
-def unit_values(key: str) -> list[str]:
-    """What the unit says for a key, once per line."""
-    text = (DEPLOY / "receiver.service").read_text("utf-8")
+def unit_values(key: str, unit: str = "receiver.service") -> list[str]:
+    """What a unit says for a key, once per line."""
+    text = (DEPLOY / unit).read_text("utf-8")
     return re.findall(rf"^{key}=(.*)$", text, flags=re.MULTILINE)
 
 
@@ -106,9 +106,21 @@ def test_the_example_writes_only_where_the_unit_allows_it(tmp_path: Path) -> Non
     assert all(directory.is_relative_to(state) for directory in directories)
 
 
+def test_the_service_takes_the_socket_of_the_other_unit_which_is_where_the_example_listens(
+    tmp_path: Path,
+) -> None:
+    server = load(example(), tmp_path).server
+
+    assert unit_values("ListenStream", "receiver.socket") == [f"{server.host}:{server.port}"]
+    assert unit_values("Accept", "receiver.socket") == ["no"]
+    assert unit_values("ExecStart")[0].endswith(" serve --fd 3"), "systemd passes descriptors from 3 on"
+    assert "receiver.socket" in unit_values("Requires")
+
+
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """A copy of the unit whose program exists on this machine."""
+    """A copy of the unit whose program exists on this machine, with its socket beside it."""
+    shutil.copy(DEPLOY / "receiver.socket", tmp_path)
     text = (DEPLOY / "receiver.service").read_text("utf-8")
     assert "\nExecStart=/opt/receiver/bin/receiver " in text
     copy = tmp_path / "receiver.service"
@@ -129,10 +141,10 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.debian
 def test_systemd_knows_every_setting_of_the_unit(unit: Path) -> None:
-    verdict = analyze("verify", "--man=no", str(unit))
+    verdict = analyze("verify", "--man=no", str(unit), str(unit.with_suffix(".socket")))
 
-    # An unknown setting is only a warning to systemd: nothing at all may be said about our file.
-    assert [line for line in verdict.stderr.splitlines() if "receiver.service" in line] == []
+    # An unknown setting is only a warning to systemd: nothing at all may be said about our files.
+    assert [line for line in verdict.stderr.splitlines() if "receiver." in line] == []
     assert verdict.returncode == 0, verdict.stderr
 
 

@@ -71,11 +71,11 @@ class Upload:
 class Endpoint:
     """An ingress with all that it needs, and a sender in front of it."""
 
-    def __init__(self, folder: Path, **source: Any) -> None:
+    def __init__(self, folder: Path, *, reserve: int = 0, **source: Any) -> None:
         self.log = CapturingLogger()
         self.clock = 0.0
         self.store = Service(folder / "receiver.db", run="r", lease_seconds=60)
-        self.bodies = Bodies(folder / "bodies", reserve=0)
+        self.bodies = Bodies(folder / "bodies", reserve=reserve)
         self.rejections = Rejections(self.store, wall=lambda: NOW, log=self.log)
         self._ids = iter(range(10**6))
         self.ingress = Ingress(
@@ -182,6 +182,7 @@ async def test_a_callback_is_recorded_with_its_event_and_its_jobs(endpoint: Endp
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("O1")
 async def test_what_is_kept_of_the_headers_holds_no_credential(endpoint: Endpoint) -> None:
     request = altered(
         COMPLETED, authorization=API_KEY.encode(), cookie=b"canary-cookie", x_other=API_KEY.encode()
@@ -199,6 +200,7 @@ async def test_what_is_kept_of_the_headers_holds_no_credential(endpoint: Endpoin
     assert API_KEY not in str(endpoint.log.calls)
 
 
+@pytest.mark.fault("O1")
 def test_no_file_of_the_store_holds_a_credential(tmp_path: Path) -> None:
     async def run() -> None:
         endpoint = Endpoint(tmp_path)
@@ -228,6 +230,7 @@ FAULTS: list[tuple[int, dict[str, Any]]] = [
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P9")
 @pytest.mark.parametrize("first", range(len(FAULTS)), ids=[str(status) for status, _ in FAULTS])
 async def test_of_several_faults_the_first_in_the_order_is_answered(first: int, endpoint: Endpoint) -> None:
     faults = {key: value for _, fault in FAULTS[first:] for key, value in fault.items()}
@@ -247,6 +250,7 @@ async def test_of_several_faults_the_first_in_the_order_is_answered(first: int, 
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P9")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "post"])
 async def test_only_post_is_answered(method: str, endpoint: Endpoint) -> None:
     response = await endpoint.post(COMPLETED, method=method)
@@ -255,6 +259,7 @@ async def test_only_post_is_answered(method: str, endpoint: Endpoint) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P9")
 @pytest.mark.parametrize(
     "path",
     [
@@ -275,6 +280,7 @@ async def test_only_the_exact_path_of_a_source_is_known(path: str, endpoint: End
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("A1", "B3")
 async def test_every_way_to_be_denied_gets_one_identical_answer_before_any_body_byte(
     endpoint: Endpoint,
 ) -> None:
@@ -303,6 +309,7 @@ async def test_every_way_to_be_denied_gets_one_identical_answer_before_any_body_
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("O1")
 async def test_a_rejection_names_the_failing_check_and_no_value(endpoint: Endpoint) -> None:
     await endpoint.post(altered(COMPLETED, b"x-origin", x_api_key=b"canary-key", x_organization_id=b""))
 
@@ -328,6 +335,7 @@ async def test_an_unknown_path_is_answered_without_a_rejection(endpoint: Endpoin
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P6")
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -345,6 +353,7 @@ async def test_json_is_accepted_under_any_of_its_names(content_type: bytes, endp
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P6", "P10", "B7")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -369,6 +378,11 @@ async def test_json_is_accepted_under_any_of_its_names(content_type: bytes, endp
         {"content_encoding": b"gzip"},
         {"content_encoding": b"identity"},
         {"content_encoding": b"br, gzip"},
+        {"content_encoding": b"gzip, gzip"},
+        {"content_encoding": b"zstd"},
+        {"content_encoding": b"x-gzip"},
+        {"content_encoding": b"deflate"},
+        {"content_encoding": b""},
     ],
     ids=str,
 )
@@ -384,6 +398,7 @@ async def test_anything_else_than_plain_json_is_415_and_not_read(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P6")
 @pytest.mark.parametrize("second", [b"application/json", b"text/plain"])
 async def test_two_content_types_are_415(second: bytes, endpoint: Endpoint) -> None:
     headers = [(b"content-type", second), *COMPLETED.headers]
@@ -394,11 +409,13 @@ async def test_two_content_types_are_415(second: bytes, endpoint: Endpoint) -> N
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P6")
 async def test_a_body_without_a_content_type_is_415(endpoint: Endpoint) -> None:
     assert (await endpoint.post(altered(COMPLETED, b"content-type"))).status == 415
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("B1")
 @pytest.mark.parametrize(("excess", "status"), [(-1, 200), (0, 200), (1, 413)])
 @pytest.mark.parametrize("is_declared", [True, False])
 async def test_the_limit_of_the_body_is_exact(
@@ -419,6 +436,7 @@ async def test_the_limit_of_the_body_is_exact(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("B1")
 async def test_an_undeclared_body_over_the_limit_is_413_while_it_is_streamed(tmp_path: Path) -> None:
     endpoint = Endpoint(tmp_path, max_body=100_000)
     upload = Upload([b'{"a":"', *[b"x" * 30_000] * 10, b'"}'])
@@ -434,6 +452,7 @@ async def test_an_undeclared_body_over_the_limit_is_413_while_it_is_streamed(tmp
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P1", "P2", "P3", "P4", "P11")
 @pytest.mark.parametrize(
     "body",
     [
@@ -479,6 +498,7 @@ async def test_what_is_not_one_strict_object_is_400_without_an_echo(body: bytes,
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("P5")
 @pytest.mark.parametrize(
     "payload",
     [{}, {"x": 1}, {"status": None}, {"status": "novel"}, {"video_id": 7}, {"response": []}, {"set_id": "s"}],
@@ -506,6 +526,7 @@ async def test_the_same_again_is_a_duplicate_of_the_first(endpoint: Endpoint) ->
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("D1")
 async def test_of_64_equal_callbacks_at_once_one_is_an_event(endpoint: Endpoint) -> None:
     responses = await asyncio.gather(*(endpoint.post(COMPLETED) for _ in range(64)))
 
@@ -578,6 +599,7 @@ async def test_a_rewritten_request_id_is_a_warning_and_not_another_event(endpoin
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("D2")
 async def test_a_denied_request_reserves_no_id(endpoint: Endpoint) -> None:
     await endpoint.post(WRONG_KEY)
 
@@ -671,7 +693,7 @@ async def test_without_a_store_the_sender_is_asked_to_come_again(body: bytes, tm
 @pytest.mark.anyio
 async def test_without_space_a_large_body_is_refused_and_a_small_one_is_not(tmp_path: Path) -> None:
     endpoint = Endpoint(tmp_path)
-    endpoint.bodies.reserve = 2**62
+    endpoint.bodies.room.reserve = 2**62
 
     assert (await endpoint.post(with_body(large(200_000)))).status == 503
     assert (await endpoint.post(COMPLETED)).status == 200
@@ -706,6 +728,7 @@ async def test_after_the_burst_a_peer_is_asked_to_wait_until_it_has(endpoint: En
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("A13")
 async def test_valid_credentials_are_never_limited(endpoint: Endpoint) -> None:
     for _ in range(BURST + 5):
         await endpoint.post(WRONG_KEY)
@@ -716,6 +739,7 @@ async def test_valid_credentials_are_never_limited(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("A13")
 async def test_the_forwarded_peer_counts_only_behind_a_trusted_proxy(tmp_path: Path) -> None:
     endpoint = Endpoint(tmp_path)
     for number in range(BURST):

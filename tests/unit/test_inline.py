@@ -20,6 +20,7 @@ def decoded(*chunks: bytes) -> bytes:
     return b"".join(decode(chunks))
 
 
+@pytest.mark.fault("B9")
 @pytest.mark.parametrize(
     "raw",
     [
@@ -43,6 +44,7 @@ def test_padding_may_be_missing_and_surplus_bits_are_ignored(text: str) -> None:
     assert decoded(text.encode()) == b"A"
 
 
+@pytest.mark.fault("B9")
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -94,6 +96,7 @@ def test_a_slice_of_the_body_file_is_read_and_nothing_else(tmp_path: Path) -> No
     assert decoded(*pieces) == DATA
 
 
+@pytest.mark.fault("B9", "B10")
 def test_a_body_file_that_was_cut_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "body"
     file.write_bytes(b'{"a":"QUJD')

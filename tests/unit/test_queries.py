@@ -10,7 +10,7 @@ from importlib import resources
 
 import pytest
 
-from receiver.model import TRANSITIONS, JobState, Move
+from receiver.life import TRANSITIONS, JobState, Move
 from receiver.store import queries
 from receiver.store.migrate import available
 

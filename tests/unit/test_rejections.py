@@ -90,6 +90,7 @@ async def test_each_entry_is_logged_once(gathered: Rejections, store: Service, l
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("A13")
 async def test_between_two_writes_lies_a_second(
     store: Service, gathered: Rejections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +109,7 @@ async def test_between_two_writes_lies_a_second(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("A13")
 async def test_a_flood_from_many_peers_takes_bounded_memory(store: Service, gathered: Rejections) -> None:
     for number in range(10_000):
         gathered.add("opennote", 401, "x-api-key is wrong", f"peer {number}")
@@ -121,6 +123,7 @@ async def test_a_flood_from_many_peers_takes_bounded_memory(store: Service, gath
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("A13")
 async def test_the_list_keeps_the_last_thousand(store: Service, gathered: Rejections) -> None:
     for number in range(1300):
         gathered.add("opennote", 401, f"reason {number}", "p")

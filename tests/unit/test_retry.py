@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from receiver.model import Move
+from receiver.life import Move
 from receiver.outcome import Cancel, Done, Fail, Outcome, Retry
 from receiver.retry import ERROR_LIMIT, Decision, backoff_seconds, decide, error_text, luck_of
 

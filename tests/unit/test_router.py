@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from receiver.errors import HandlerError
-from receiver.model import JobState
+from receiver.life import JobState
 from receiver.router import HandlerCard, PlannedJob, Router, plan
 
 Declare = Callable[..., Any]

@@ -33,6 +33,7 @@ def nested(depth: int) -> bytes:
     return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
 
 
+@pytest.mark.fault("P1", "P2", "P3", "P4")
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -81,6 +82,7 @@ def test_what_is_not_one_strict_object_is_refused_with_a_reason(body: bytes, rea
     assert caught.value.reason.isascii()
 
 
+@pytest.mark.fault("P4")
 @pytest.mark.parametrize(
     ("inside", "reason"),
     [
@@ -97,6 +99,7 @@ def test_what_is_not_one_strict_object_is_refused_with_a_reason(body: bytes, rea
         (b"\xff", "invalid UTF-8, at byte 26"),
         (b"\xed\xa0\x80", "invalid UTF-8, at byte 26"),
         (b"\xf0\x9f\x98", "invalid UTF-8, at byte 26"),
+        (b"\xe3\\ud83d\\ude00", "invalid UTF-8, at byte 26"),
     ],
 )
 def test_the_inside_of_a_long_string_is_judged_as_strictly(inside: bytes, reason: str) -> None:
@@ -122,6 +125,7 @@ def test_a_long_string_where_none_may_stand_is_refused_at_once(body: bytes) -> N
         Scanner(long_limit=10).feed(body)
 
 
+@pytest.mark.fault("P1", "P2")
 def test_limits_are_met_exactly() -> None:
     assert scan(nested(64)).payload["a"]
     numbers = b'{"a":[18446744073709551615,-9223372036854775808,0.' + b"1" * 126 + b"]}"
@@ -159,6 +163,7 @@ def test_a_mark_that_the_sender_wrote_is_no_long_string() -> None:
     assert scanned == Scanned({"a": {"$long_string": {"bytes": 5}}})
 
 
+@pytest.mark.fault("P3")
 def test_the_same_key_with_a_long_value_is_refused() -> None:
     with pytest.raises(BadBody, match="same key twice"):
         scan(b'{"a":"0123456789","a":"0123456789","b":"0123456789"}', long_limit=5)

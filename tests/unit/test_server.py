@@ -288,6 +288,7 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
+@pytest.mark.fault("P7")
 @pytest.mark.parametrize("case", MALFORMED)
 async def test_a_malformed_head_is_400_and_reaches_nobody(case: str, site: Site, port: int) -> None:
     [response] = await talk(port, MALFORMED[case])
@@ -319,6 +320,7 @@ async def test_a_malformed_body_that_comes_with_its_head_is_400_and_reaches_nobo
     assert site.requests == []
 
 
+@pytest.mark.fault("P7")
 @pytest.mark.parametrize("case", BAD_CHUNKS)
 async def test_a_malformed_body_is_400_and_the_application_is_told(case: str, site: Site, port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -377,6 +379,7 @@ async def test_pipelined_requests_are_answered_in_their_order(site: Site, port: 
     assert len(site.requests) == 21
 
 
+@pytest.mark.fault("P7")
 async def test_nothing_behind_an_early_answer_is_looked_at(site: Site, port: int) -> None:
     [response] = await talk(port, post(b"/deny", *GOOD) + SMUGGLED)
 
@@ -452,6 +455,7 @@ async def test_the_body_is_asked_for_only_when_it_is_read(port: int) -> None:
     writer.close()
 
 
+@pytest.mark.fault("B3")
 async def test_a_denied_sender_is_not_asked_for_its_body(port: int) -> None:
     data = await raw(
         port, post(b"/deny", b"Host: x", b"Content-Length: 400000000", b"Expect: 100-continue", body=b"")

@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "server.port": 8000,
     "server.public_url": None,
     "server.max_body": 2**30,
+    "server.max_uploads": 64,
+    "server.max_upload_bytes": 16 * 2**30,
     "server.trusted_proxies": (),
     "store.url": "sqlite:///data/receiver.db",
     "bodies.url": "file:///data/bodies",
@@ -51,6 +53,8 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "server.port": ("0", 0),
     "server.public_url": ('"https://hooks.example.com/"', "https://hooks.example.com"),
     "server.max_body": ('"2MiB"', 2 * 2**20),
+    "server.max_uploads": ("1", 1),
+    "server.max_upload_bytes": ('"4GiB"', 4 * 2**30),
     "server.trusted_proxies": ('["10.0.0.1", "10.0.0.2"]', ("10.0.0.1", "10.0.0.2")),
     "store.url": ('"sqlite:////var/lib/r.db"', "sqlite:////var/lib/r.db"),
     "bodies.url": ('"file:///bodies"', "file:///bodies"),
@@ -207,6 +211,7 @@ def test_a_missing_file_that_was_named_is_an_error_even_with_a_full_environment(
         load()
 
 
+@pytest.mark.fault("O11")
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -237,11 +242,14 @@ def test_what_settings_hold_beside_the_tables_is_no_key(name: str, tmp_path: Pat
     assert mistakes(f"{name} = '/x'", tmp_path) == [f"{name}: unknown key"]
 
 
+@pytest.mark.fault("O11", "A12")
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("[server]\nport = 65536", "server.port: Input should be less than or equal to 65535"),
         ("[server]\nmax_body = 0", "server.max_body: Input should be greater than 0"),
+        ("[server]\nmax_uploads = 0", "server.max_uploads: Input should be greater than or equal to 1"),
+        ("[server]\nmax_upload_bytes = 0", "server.max_upload_bytes: Input should be greater than 0"),
         (
             "[server]\ntrusted_proxies = '10.0.0.1'",
             'server.trusted_proxies: expected a list, for example ["…"]',
@@ -436,6 +444,7 @@ def test_a_secret_file_that_is_missing_or_given_twice_is_an_error(tmp_path: Path
     ]
 
 
+@pytest.mark.fault("O1")
 def test_no_secret_shows_in_what_is_printed(tmp_path: Path) -> None:
     config = read(f'{SOURCE}[admin]\ntoken = "{CANARY}"\n', tmp_path)
 
@@ -444,6 +453,7 @@ def test_no_secret_shows_in_what_is_printed(tmp_path: Path) -> None:
     assert config.sources["opennote"].api_keys[0].get_secret_value() == CANARY
 
 
+@pytest.mark.fault("O11")
 def test_relative_paths_begin_at_the_folder_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from receiver.errors import BadBody
 from receiver.strict import parse_small
 
 
+@pytest.mark.fault("P1", "P2", "P3")
 @pytest.mark.parametrize(
     "body",
     [

@@ -165,6 +165,20 @@ async def test_a_later_process_that_ends_like_a_refusal_is_started_again(start: 
     assert not place.child.refused.done()
 
 
+async def test_only_the_first_process_inherits_a_descriptor_and_its_status_is_told(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    place = Place(tmp_path, f"tell(); os.write({writer}, b'hello'); os._exit(7)")
+    await place.child.start(descriptors=(writer,))
+    os.close(writer)
+    assert await asyncio.wait_for(place.child.first_status, TIMEOUT) == 7
+    await until(lambda: len(place.births) == 2)  # without it, this one fails at the write
+    await until(lambda: place.deaths[-1:] == [2])
+    await place.child.stop(seconds=TIMEOUT)
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read() == b"hello"
+    assert [death["status"] for death in place.logged("process.died")][:2] == [7, 1]
+
+
 async def test_stopping_asks_and_waits(start: Start) -> None:
     place = await start(f"signal.signal(15, lambda *_: (tell(), sys.exit(0))); {SLEEP}")
     await until(lambda: len(place.births) == 1)
@@ -240,6 +254,17 @@ async def test_a_signal_reaches_the_process_that_runs(start: Start) -> None:
 
     await until(lambda: len(place.births) == 2)
     assert place.births[0][1] == place.births[1][1]
+
+
+async def test_a_child_that_can_not_hear_of_a_reload_yet_is_replaced_without_alarm(start: Start) -> None:
+    place = await start(SLEEP)
+    await until(lambda: len(place.births) == 1)
+
+    place.child.signal(signal.SIGHUP)
+
+    await until(lambda: len(place.births) == 2)
+    assert place.deaths == [1]
+    assert place.logged("process.died") == []
 
 
 async def test_a_child_is_not_reached_by_what_the_terminal_sends_its_parent(start: Start) -> None:

@@ -45,14 +45,16 @@ class Counting(Ingress):
 
 
 class Slow:
-    """Takes everything, and answers when it is told to."""
+    """Takes what comes to one path, and answers when it is told to."""
 
     def __init__(self) -> None:
         self.answers: asyncio.Queue[Callable[[Answer], None]] = asyncio.Queue()
 
     def take(self, target: bytes, headers: Headers, body: bytes, answer: Callable[[Answer], None]) -> bool:
+        if target != b"/taken":
+            return False
         self.answers.put_nowait(answer)
-        return target == b"/taken"
+        return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await UNKNOWN_PATH.send(send)
@@ -260,3 +262,41 @@ async def test_a_refusal_of_what_was_taken_ends_the_connection() -> None:
         assert (status, headers[b"connection"]) == (503, b"close")
         assert await asyncio.wait_for(reader.read(), TIMEOUT) == b""
         writer.close()
+
+
+@pytest.mark.fault("B5", "B6")
+async def test_beyond_the_limit_the_connection_that_was_idle_for_longest_makes_room() -> None:
+    app = Slow()
+    listener = sockets.bind("127.0.0.1", 0)
+    running = server.create(app, stop_seconds=1, most_connections=3)
+    task = asyncio.create_task(running.serve(sockets=[listener]))
+    await asyncio.wait_for(running.ready.wait(), TIMEOUT)
+    port = listener.getsockname()[1]
+    busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    answers = []
+    for _, writer in busy:
+        writer.write(request(path=b"/taken"))
+        answers.append(await asyncio.wait_for(app.answers.get(), TIMEOUT))
+    idle, idle_writer = await asyncio.open_connection("127.0.0.1", port)
+
+    # The idle one goes, and the new one is served.
+    assert (await ask(port, request(path=b"/other")))[0] == 404
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(idle.readexactly(1), TIMEOUT)
+
+    # With three that are busy, one more is told to come again.
+    third, third_writer = await asyncio.open_connection("127.0.0.1", port)
+    third_writer.write(request(path=b"/taken"))
+    answers.append(await asyncio.wait_for(app.answers.get(), TIMEOUT))
+    refused, refused_writer = await asyncio.open_connection("127.0.0.1", port)
+    assert (await read(refused))[0] == 503
+    assert await asyncio.wait_for(refused.read(), TIMEOUT) == b""
+
+    for number, answer in enumerate(answers):
+        answer(Receipted("accepted", f"evt_{number}"))
+    for reader in (*(reader for reader, _ in busy), third):
+        assert (await read(reader))[0] == 200
+    for writer in (*(writer for _, writer in busy), idle_writer, third_writer, refused_writer):
+        writer.close()
+    running.stop()
+    await asyncio.wait_for(task, TIMEOUT)

@@ -19,6 +19,13 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"}
 )
 _LOCKED_SECONDS = 2.0  # less than a sender is kept waiting, so that it is told the truth
+_HINDRANCES = {
+    sqlite3.SQLITE_BUSY: "another program keeps it locked",
+    sqlite3.SQLITE_FULL: "there is no room left on its disk",
+    sqlite3.SQLITE_READONLY: "it can't be written",
+    sqlite3.SQLITE_CANTOPEN: "it, or a file beside it, can't be opened",
+    sqlite3.SQLITE_IOERR: "its disk reports an error",
+}
 _OLDEST_SQLITE = (3, 38, 0)  # STRICT tables, RETURNING, and ->> are used
 
 
@@ -50,7 +57,7 @@ class Database:
             self.applied = migrate(self.connection, now=now)
             self.redactor_key = self._redactor_key()
         except sqlite3.DatabaseError as error:
-            raise StoreDamaged(f"{path}: {error}; the file was left as it is") from error
+            raise refusal(path, error) from error
         except StoreDamaged as error:
             raise StoreDamaged(f"{path}: {error}") from error
 
@@ -118,10 +125,18 @@ class Database:
         self.connection.close()
 
 
+def refusal(path: Path, error: sqlite3.DatabaseError) -> StoreError:
+    """Say why a file can't be opened: it is damaged, or something stands in the way that can pass."""
+    hindrance = _HINDRANCES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    if hindrance is None:
+        return StoreDamaged(f"{path}: {error}; the file was left as it is")
+    return StoreError(f"{path}: {hindrance} ({error})")
+
+
 def prepare_file(path: Path) -> None:
     """Create folder and file with private modes; refuse what is no database or lies on a network disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kind = _file_system(path.parent)
+    kind = file_system(path.parent)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise StoreError(f"{path} lies on a network file system ({kind}), where SQLite can lose data")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -135,10 +150,10 @@ def prepare_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _file_system(folder: Path) -> str:
+def file_system(folder: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """The type of the file system that a folder lies on, as Linux names it; "" elsewhere."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+        lines = mounts.read_text("utf-8", "replace").splitlines()
     except OSError:
         return ""
     device = folder.stat().st_dev

@@ -1,4 +1,4 @@
-"""The moves of a job, each one fenced statement; see the table in `receiver.model`."""
+"""The moves of a job, each one fenced statement; see the table in `receiver.life`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 
-from receiver.model import TRANSITIONS, JobState, Move
+from receiver.life import TRANSITIONS, JobState, Move
 from receiver.store.base import Row, Settlement
 from receiver.store.sqlite.database import Database
 
-_OUTCOMES = {Move.FINISH: "done", Move.RETRY: "retry", Move.FAIL: "fail", Move.CANCEL: "cancel"}
+OUTCOMES = {Move.FINISH: "done", Move.RETRY: "retry", Move.FAIL: "fail", Move.CANCEL: "cancel"}
+LOST = "lost"
 DIED = "the worker died"
 """The reason of a loss that the job itself may have caused."""
 
@@ -63,7 +64,7 @@ class Jobs:
         row = self._database.execute("settle_job", parameters).fetchone()
         if row is None:
             return False
-        self._note_attempt(settlement.job, worker, _OUTCOMES[move], settlement.ended_at, settlement.error)
+        self._note_attempt(settlement.job, worker, OUTCOMES[move], settlement.ended_at, settlement.error)
         chain = {"event": row["event"], "replay": row["replay"], "now": settlement.ended_at}
         if move is Move.FINISH:
             self._database.execute("unblock_jobs", {**chain, "handler": row["handler"]})
@@ -87,17 +88,18 @@ class Jobs:
 
     def release(self, worker: str, *, now: int, reason: str) -> int:
         """LOSE every job that a worker holds; return how many."""
-        held = self.held_by(worker)
-        self.lose(held, worker=worker, now=now, reason=reason)
-        return len(held)
+        return self.lose(self.held_by(worker), worker=worker, now=now, reason=reason)
 
-    def lose(self, jobs: Sequence[int], *, worker: str, now: int, reason: str) -> None:
-        """LOSE some jobs of a worker, those that it still holds."""
+    def lose(self, jobs: Sequence[int], *, worker: str, now: int, reason: str) -> int:
+        """LOSE some jobs of a worker, those that it still holds; return how many."""
+        lost = 0
         for job in jobs:
             wait_ms = self._wait_after_death_ms(job) if reason == DIED else 0
             parameters = {"job": job, "worker": worker, "run_at": now + wait_ms if wait_ms else 0}
             if self._database.execute("lose_job", parameters).rowcount:
-                self._note_attempt(job, worker, "lost", now, reason)
+                self._note_attempt(job, worker, LOST, now, reason)
+                lost += 1
+        return lost
 
     def _wait_after_death_ms(self, job: int) -> int:
         """A job whose workers die may be what kills them: from the second death on it waits, doubling.

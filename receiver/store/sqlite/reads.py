@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import aiosqlite
 import orjson
 
 from receiver.errors import NotFound, Unavailable
+from receiver.life import JobState
 from receiver.store import queries
 from receiver.store.base import EventFilter, Row
+from receiver.store.sqlite import pages
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.jobs import as_row
 
@@ -26,7 +29,7 @@ class Reads:
         self._connection: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
 
-    async def _all(self, name: str, parameters: dict[str, object]) -> list[Row]:
+    async def _all(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
         try:
             async with self._opening:
                 if self._connection is None:
@@ -41,9 +44,8 @@ class Reads:
 
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """A page of events with their jobs."""
-        parameters = {**wanted._asdict(), "limit": limit, "before": before}
-        name = "list_events" if wanted.video is None else "list_events_of_video"
-        return await self._with_jobs(await self._all(name, parameters))
+        seqs = await pages.find(self._all, wanted, limit=limit, before=before)
+        return await self._with_jobs(await self._all("listed_events", {"seqs": orjson.dumps(seqs).decode()}))
 
     async def _with_jobs(self, events: list[Row]) -> list[Row]:
         by_seq: dict[int, Row] = {event["seq"]: {**event, "jobs": []} for event in events}
@@ -72,9 +74,17 @@ class Reads:
         """The last rejections."""
         return await self._all("last_rejections", {"limit": limit})
 
-    async def counts(self) -> dict[str, int]:
-        """How many jobs are in each state."""
-        return {row["state"]: row["jobs"] for row in await self._all("counts", {})}
+    async def figures(self, *, now: int) -> Row:
+        """Jobs by state, seconds that the oldest due job has waited, bytes of the write-ahead log."""
+        (row,) = await self._all("figures", {})
+        jobs = {state: row[state] for state in JobState if state in row}
+        jobs[JobState.DONE] = row["jobs"] - sum(jobs.values())  # so that those are never counted
+        due_at = row["oldest_ready_at"]
+        return {
+            "jobs": {state.value: count for state, count in jobs.items() if count},
+            "oldest_ready_seconds": 0.0 if due_at is None else max(0, now - due_at) / 1000,
+            "wal_bytes": _size(self._path.with_name(f"{self._path.name}-wal")),
+        }
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
         """Which of these body files have a row."""
@@ -91,16 +101,29 @@ class Reads:
             await self._connection.close()
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def integrity(path: Path) -> list[str]:
     """Check the whole file: its structure and its references. Blocking, and as long as the file is big."""
-    connection = sqlite3.connect(read_only(path), uri=True)
+    with closing(sqlite3.connect(read_only(path), uri=True)) as connection:
+        try:
+            return damage(connection)
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+
+
+def damage(connection: sqlite3.Connection) -> list[str]:
+    """Check all that a connection can read. Raise DatabaseError when that can't be known."""
     try:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         strays = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
-        return found + [
-            f"{table} row {row} refers to nothing in {parent}" for table, row, parent, _ in strays
-        ]
     except sqlite3.DatabaseError as error:
-        return [str(error)]
-    finally:
-        connection.close()
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return [str(error)]
+        raise
+    return found + [f"{table} row {row} refers to nothing in {parent}" for table, row, parent, _ in strays]

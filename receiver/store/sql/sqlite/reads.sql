@@ -1,29 +1,9 @@
--- name: list_events
--- A page of events, newest first; each filter is off when it is NULL.
+-- name: listed_events
+-- What a page shows of its events, newest first; :seqs is a JSON array.
 SELECT e.seq, e.id, e.source, e.type, e.identity, e.what, e.video_id, e.status, e.title, e.received_at,
        e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind
-FROM events AS e
-WHERE (:before IS NULL OR e.seq < :before)
-  AND (:source IS NULL OR e.source = :source)
-  AND (:type IS NULL OR e.type = :type)
-  AND (:since IS NULL OR e.received_at >= :since)
-  AND (:until IS NULL OR e.received_at < :until)
-  AND (:state IS NULL OR EXISTS (SELECT 1 FROM jobs AS j WHERE j.event = e.seq AND j.state = :state))
-ORDER BY e.seq DESC LIMIT :limit;
-
--- name: list_events_of_video
--- The same for one video, whose events the index of the event keys finds: an identity is its id, @ and a scope.
-SELECT e.seq, e.id, e.source, e.type, e.identity, e.what, e.video_id, e.status, e.title, e.received_at,
-       e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind
-FROM events AS e
-WHERE (:before IS NULL OR e.seq < :before)
-  AND (:source IS NULL OR e.source = :source)
-  AND (:type IS NULL OR e.type = :type)
-  AND e.identity >= :video || '@' AND e.identity < :video || 'A' AND e.video_id = :video
-  AND (:since IS NULL OR e.received_at >= :since)
-  AND (:until IS NULL OR e.received_at < :until)
-  AND (:state IS NULL OR EXISTS (SELECT 1 FROM jobs AS j WHERE j.event = e.seq AND j.state = :state))
-ORDER BY e.seq DESC LIMIT :limit;
+FROM json_each(:seqs) AS wanted CROSS JOIN events AS e ON e.seq = wanted.value
+ORDER BY e.seq DESC;
 
 -- name: jobs_of_events
 -- The jobs of some events; :events is a JSON array of seq.
@@ -59,6 +39,23 @@ WHERE j.event = :seq ORDER BY a.job, a.claim;
 -- The newest rejections.
 SELECT at, source, status, reason, peer, repeated FROM rejections ORDER BY seq DESC LIMIT :limit;
 
--- name: counts
--- How many jobs are in each state.
-SELECT state, count(*) AS jobs FROM jobs GROUP BY state;
+-- name: figures
+-- How many jobs there are, and in each state but `done`: the partial indexes are short, and the number of
+-- all is read off the pages of an index. And when the first of those that are ready was due.
+WITH RECURSIVE handlers (name) AS (
+    SELECT min(handler) FROM jobs WHERE state = 'ready'
+    UNION ALL
+    SELECT (SELECT min(handler) FROM jobs WHERE state = 'ready' AND handler > name) FROM handlers
+    WHERE name IS NOT NULL
+)
+SELECT (SELECT count(*) FROM jobs) AS jobs,
+       (SELECT count(*) FROM jobs INDEXED BY jobs_by_state
+        WHERE state = 'waiting' AND state NOT IN ('ready', 'running')) AS waiting,
+       (SELECT count(*) FROM jobs INDEXED BY jobs_ready WHERE state = 'ready') AS ready,
+       (SELECT count(*) FROM jobs INDEXED BY jobs_running WHERE state = 'running') AS running,
+       (SELECT count(*) FROM jobs INDEXED BY jobs_by_state
+        WHERE state = 'dead' AND state NOT IN ('ready', 'running')) AS dead,
+       (SELECT count(*) FROM jobs INDEXED BY jobs_by_state
+        WHERE state = 'cancelled' AND state NOT IN ('ready', 'running')) AS cancelled,
+       (SELECT min((SELECT min(run_at) FROM jobs WHERE state = 'ready' AND handler = name))
+        FROM handlers) AS oldest_ready_at;
