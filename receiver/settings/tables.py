@@ -67,6 +67,10 @@ class WorkerSettings(_Table):
     lease: Duration = Field(
         timedelta(seconds=60), ge=timedelta(seconds=1), description="How long a silent worker keeps its jobs."
     )
+    priority: Literal["idle", "low", "normal"] = Field(
+        "idle",
+        description="idle: what nobody else wants of the processors; low: nice 10, beside busy programs.",
+    )
     max_memory: Size = Field(2 * 2**30, description="Memory at which a worker process is replaced.")
     max_video: Size = Field(8 * 2**30, gt=0, description="Largest video that is fetched.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import stat
@@ -184,6 +185,21 @@ def test_sigterm_during_an_upload_and_a_job_loses_neither(receiver: Receiver) ->
     receiver.start("--handlers", "hooks.py")
     [event] = receiver.settled(count=1)
     assert (event["jobs"][0]["state"], event["jobs"][0]["attempts"]) == ("done", 1)
+
+
+@pytest.mark.parametrize("priority", ["idle", "low", "normal"])
+def test_workers_come_after_acknowledgements_as_far_as_the_configuration_says(
+    receiver: Receiver, priority: str
+) -> None:
+    receiver.config.write_text(receiver.config.read_text() + f'\n[worker]\npriority = "{priority}"\n')
+    receiver.start().ready()
+    worker = receiver.child("receiver.worker")
+
+    policy = os.SCHED_IDLE if priority == "idle" else os.SCHED_OTHER
+    assert os.sched_getscheduler(worker) == policy
+    assert os.getpriority(os.PRIO_PROCESS, worker) == (0 if priority == "normal" else 10)
+    assert os.sched_getscheduler(receiver.pid) == os.SCHED_OTHER
+    assert os.getpriority(os.PRIO_PROCESS, receiver.child("receiver.store.process")) == 0
 
 
 def test_no_worker_records_only_and_a_worker_beside_it_does_the_rest(receiver: Receiver) -> None:

@@ -31,9 +31,9 @@ def parsed(module: str) -> ast.Module:
     return ast.parse((PACKAGE / module).read_text("utf-8"))
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md"])
-def test_a_document_is_short_enough_to_be_read(name: str) -> None:
-    assert len(read(name).splitlines()) <= 150
+@pytest.mark.parametrize(("name", "most"), [("README.md", 150), ("ARCHITECTURE.md", 200)])
+def test_a_document_is_short_enough_to_be_read(name: str, most: int) -> None:
+    assert len(read(name).splitlines()) <= most
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
