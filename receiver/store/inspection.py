@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.reads import damage
@@ -17,7 +18,10 @@ _LOOK_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 60.0
 _FEW_CHANGES = 25
 """Rows between two looks that are no traffic to speak of: some callbacks, questions about readiness."""
-_NICE = 10
+_MANY_CHANGES = 500
+"""Rows between two looks that are too many to have the inspection run beside."""
+_LONGEST_YIELDING_SECONDS = 600.0
+"""Then it is done beside the work, however much there is."""
 _STOP_SECONDS = 1.0
 
 
@@ -35,12 +39,23 @@ class Inspection:
         self._thread: threading.Thread | None = None
 
     async def problems(self) -> list[str]:
-        """Wait for a quiet moment, then say what is wrong with the file."""
+        """Wait for a quiet moment, then say what is wrong with the file; begin anew when it gets busy."""
         loop = asyncio.get_running_loop()
-        await self._quiet(until=loop.time() + _LONGEST_WAIT_SECONDS)
-        found: asyncio.Future[list[str]] = loop.create_future()
+        give_up_at = loop.time() + _LONGEST_YIELDING_SECONDS
+        while True:
+            await self._quiet(until=loop.time() + _LONGEST_WAIT_SECONDS)
+            found = self._start()
+            if loop.time() < give_up_at:
+                await self._interrupt_when_busy(found)
+            problems = await found
+            if problems is not None:
+                return problems
 
-        def tell(problems: list[str]) -> None:
+    def _start(self) -> asyncio.Future[list[str] | None]:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[str] | None] = loop.create_future()
+
+        def tell(problems: list[str] | None) -> None:
             if not found.done():
                 found.set_result(problems)
 
@@ -52,29 +67,43 @@ class Inspection:
         # No executor: the end of the process does not wait for a daemon.
         self._thread = threading.Thread(target=look, name="inspection", daemon=True)
         self._thread.start()
-        return await found
+        return found
 
     async def _quiet(self, *, until: float) -> None:
-        before, changed = self._changes(), _FEW_CHANGES + 1
+        changed = _FEW_CHANGES + 1
         while changed > _FEW_CHANGES and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(_LOOK_SECONDS)
-            changed, before = self._changes() - before, self._changes()
+            changed = await self._changes_of_a_look()
 
-    def _look(self) -> list[str]:
+    async def _interrupt_when_busy(self, found: asyncio.Future[Any]) -> None:
+        while not found.done():
+            if await self._changes_of_a_look() > _MANY_CHANGES:
+                self._interrupt()
+
+    async def _changes_of_a_look(self) -> int:
+        before = self._changes()
+        await asyncio.sleep(_LOOK_SECONDS)
+        return self._changes() - before
+
+    def _look(self) -> list[str] | None:
+        """The problems; None when it was interrupted."""
         with suppress(OSError):  # on Linux a thread has a priority of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
         connection = sqlite3.connect(read_only(self._path), uri=True, check_same_thread=False)
         with closing(connection):
             self._connection = connection
-            with suppress(sqlite3.DatabaseError):  # stopped, or kept out: nothing has been found
+            try:
                 return damage(connection)
-        return []
+            except sqlite3.DatabaseError as error:  # stopped, or kept out: nothing has been found
+                return None if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT else []
+
+    def _interrupt(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.ProgrammingError):  # it was closed this moment
+                self._connection.interrupt()
 
     def stop(self) -> None:
         """Give it up, so that the file can be closed."""
         if self._thread is None or not self._thread.is_alive():
             return
-        if self._connection is not None:
-            with suppress(sqlite3.ProgrammingError):  # it was closed this moment
-                self._connection.interrupt()
+        self._interrupt()
         self._thread.join(_STOP_SECONDS)
