@@ -14,11 +14,12 @@ from typing import Any
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.reads import damage
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.1
+_QUIET_SECONDS = 2.0
 _LONGEST_WAIT_SECONDS = 60.0
-_FEW_CHANGES = 25
+_FEW_CHANGES = 5
 """Rows between two looks that are no traffic to speak of: some callbacks, questions about readiness."""
-_MANY_CHANGES = 500
+_MANY_CHANGES = 100
 """Rows between two looks that are too many to have the inspection run beside."""
 _LONGEST_YIELDING_SECONDS = 600.0
 """Then it is done beside the work, however much there is."""
@@ -70,9 +71,11 @@ class Inspection:
         return found
 
     async def _quiet(self, *, until: float) -> None:
-        changed = _FEW_CHANGES + 1
-        while changed > _FEW_CHANGES and asyncio.get_running_loop().time() < until:
-            changed = await self._changes_of_a_look()
+        loop = asyncio.get_running_loop()
+        quiet_since = loop.time()
+        while loop.time() < min(until, quiet_since + _QUIET_SECONDS):
+            if await self._changes_of_a_look() > _FEW_CHANGES:
+                quiet_since = loop.time()
 
     async def _interrupt_when_busy(self, found: asyncio.Future[Any]) -> None:
         while not found.done():

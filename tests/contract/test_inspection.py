@@ -45,6 +45,7 @@ def inspected(
 ) -> Inspection:
     monkeypatch.setattr(inspection, "damage", looks)
     monkeypatch.setattr(inspection, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(inspection, "_QUIET_SECONDS", 0.04)
     for name, value in limits.items():
         monkeypatch.setattr(inspection, name, value)
     return Inspection(path, changes=changes)
