@@ -70,6 +70,13 @@ CUTS ?= 100
 torture: $(VENV)/.test ## Kill, stop, fail and cut the power (as root): KILLS=1000 TERMS=500 CUTS=100 ONLY=kill,eio
 	$(BIN)/python -m tests.torture --kills $(KILLS) --terms $(TERMS) --cuts $(CUTS) --only "$(ONLY)"
 
+VIDEOS ?= 2000
+chaos: SECONDS = 300
+
+.PHONY: chaos
+chaos: $(VENV)/.test ## Kill it under a sandbox that misbehaves in every way: VIDEOS=2000 SECONDS=300
+	$(BIN)/python -m tests.chaos --videos $(VIDEOS) --seconds $(SECONDS)
+
 .PHONY: timing
 timing: $(VENV)/.test ## Measure whether the time of a denial tells how much of a guessed key is right
 	$(BIN)/python -m tests.faults.timing

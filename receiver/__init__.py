@@ -10,20 +10,39 @@ if TYPE_CHECKING:
     from receiver.event import Event
     from receiver.model import Video
     from receiver.outcome import Cancel, Fail, Retry
+    from receiver.programs import Ended
     from receiver.router import Router
+    from receiver.signing import Signer
+    from receiver.units import Duration
 
-__all__ = ["Cancel", "Context", "Event", "Fail", "Retry", "Router", "Saved", "Video", "__version__"]
+__all__ = [
+    "Cancel",
+    "Context",
+    "Duration",
+    "Ended",
+    "Event",
+    "Fail",
+    "Retry",
+    "Router",
+    "Saved",
+    "Signer",
+    "Video",
+    "__version__",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Cancel": "receiver.outcome",
     "Context": "receiver.context",
+    "Duration": "receiver.units",
+    "Ended": "receiver.programs",
     "Event": "receiver.event",
     "Fail": "receiver.outcome",
     "Retry": "receiver.outcome",
     "Router": "receiver.router",
     "Saved": "receiver.context",
+    "Signer": "receiver.signing",
     "Video": "receiver.model",
 }
 

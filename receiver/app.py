@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from receiver import __version__, logs, settings
-from receiver.errors import CommandFailed, SettingsError, StoreDown, StoreError, Unavailable, UsageError
+from receiver.crew import Crew
+from receiver.errors import CommandFailed, SettingsError, StoreDown, UsageError
 from receiver.router import HandlerCard
 from receiver.settings import Settings
 from receiver.sockets import bind, inherited
@@ -129,9 +130,16 @@ class _Family:
         self._store = Remote(config.database, run=self._run)
         self._cards: list[HandlerCard] = []
         self._store_child = Child("store", self._store_command, log=self.log)
-        self._workers = [self._worker(number) for number in range(1, options.workers + 1)]
+        self._crew = Crew(
+            options.workers,
+            run=self._run,
+            store=self._store,
+            arguments=self._worker_command,
+            max_memory=config.worker.max_memory,
+            log=self.log,
+        )
         self._front: Front | None = None
-        self._list_to = -1
+        self._list_to: int | None = None
 
     # Commands of the children.
 
@@ -146,34 +154,25 @@ class _Family:
         lease = self._config.worker.lease.total_seconds()
         options = {"--database": self._config.database, "--run": self._run, "--lease-seconds": lease}
         options |= {"--log-format": log.format, "--log-level": log.level}
+        options |= {"--bodies": self._config.bodies_folder}
+        for name, age in self._config.retention:
+            options[f"--keep-{name}-seconds"] = age.total_seconds()
         flat = [str(part) for option in options.items() for part in option]
         again = ["--must-exist"] if generation > 1 else []
         return ["-m", "receiver.store.process", *flat, *again]
 
-    def _worker(self, number: int) -> Child:
-        def command(generation: int) -> list[str]:
-            name = ["--name", self._worker_name(number, generation)]
-            listing = ["--list-to", str(self._list_to)] if (number, generation) == (1, 1) else []
-            arguments = [*self._config_arguments(), *name, *listing, *self._spec_arguments()]
-            return ["-m", "receiver.worker", *arguments]
-
-        async def bury(generation: int) -> None:
-            try:
-                await self._store.release(self._worker_name(number, generation), died=True)
-            except (Unavailable, StoreError):
-                return  # the lease runs out
-
-        return Child(f"worker {number}", command, log=self.log, on_death=bury)
-
-    def _worker_name(self, number: int, generation: int) -> str:
-        return f"{self._run}/{number}.{generation}"
+    def _worker_command(self, name: str) -> list[str]:
+        is_first = self._list_to is not None
+        listing = ["--list-to", str(self._list_to)] if is_first else []
+        options = [*self._config_arguments(), "--name", name, *listing, *self._spec_arguments()]
+        return ["-m", "receiver.worker", *options]
 
     # Starting.
 
     async def start(self) -> None:
         """Start the store and a worker, and learn from the latter which handlers there are."""
         await self._store_child.start()
-        reader = await self._start_first_worker() if self._workers else None
+        reader = await self._start_first_worker() if self._crew.workers else None
         listing = asyncio.create_task(self._list_handlers(reader))
         connecting = asyncio.create_task(self._connect())
         try:
@@ -186,14 +185,16 @@ class _Family:
 
     async def _start_first_worker(self) -> int:
         """Return the descriptor on which it lists its handlers; its other output may be anything."""
-        reader, self._list_to = os.pipe()
+        reader, writer = os.pipe()
+        self._list_to = writer
         try:
-            await self._workers[0].start(descriptors=(self._list_to,))
+            await self._crew.workers[0].start(descriptors=(writer,))
         except BaseException:
             os.close(reader)
             raise
         finally:
-            os.close(self._list_to)
+            self._list_to = None
+            os.close(writer)
         return reader
 
     async def _list_handlers(self, reader: int | None) -> None:
@@ -203,8 +204,9 @@ class _Family:
     async def _cards_of_worker(self, reader: int) -> list[HandlerCard]:
         line = await asyncio.to_thread(_all_of, reader)
         if line.endswith(b"\n"):
+            self._crew.workers[0].may_refuse = False  # from now on that status is a handler's
             return [HandlerCard.from_json(card) for card in orjson.loads(line)]
-        status = await self._workers[0].first_status
+        status = await self._crew.workers[0].first_status
         if status == REFUSED:
             raise UsageError("")  # the worker has said why
         raise CommandFailed(f"the handlers could not be listed: a worker ended with status {status}")
@@ -237,12 +239,13 @@ class _Family:
             store=self._store,
             cards=self._cards,
             started_at=self._started_at,
-            needs_worker=bool(self._workers),
+            needs_worker=bool(self._crew.workers),
             log=self.log,
         )
         await self._front.open(listener)
-        for worker in self._workers[1:]:
-            await worker.start()
+        await self._crew.start_others()
+        if self._crew.workers:
+            self._crew.watch()
 
     def reload(self) -> None:
         """Read credentials and handler settings afresh; a bad file changes nothing."""
@@ -253,20 +256,19 @@ class _Family:
             return
         if self._front is not None:
             self._front.use(config)
-        for worker in self._workers:
-            worker.signal(signal.SIGHUP)
+        self._crew.signal(signal.SIGHUP)
         self.log.info("settings.reloaded", sources=sorted(config.sources))
 
     # Ending: first nobody comes in, then nobody works, then nothing is kept open.
 
     async def drain(self) -> None:
         """Let the endpoint and the workers finish, together."""
-        stopping = [worker.stop(seconds=_WORKER_STOP_SECONDS) for worker in self._workers]
-        await asyncio.gather(*([self._front.drain()] if self._front else []), *stopping)
+        stopping = self._crew.stop(seconds=_WORKER_STOP_SECONDS)
+        await asyncio.gather(*([self._front.drain()] if self._front else []), stopping)
 
     async def stop(self) -> None:
         """End whatever child still lives, the store last."""
-        await asyncio.gather(*(worker.stop(seconds=1.0) for worker in self._workers))
+        await self._crew.stop(seconds=1.0)
         if self._front is not None:
             await self._front.close()
         await self._store.close()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from receiver import names
+from receiver import egress, names, programs
 from receiver.errors import Hopeless
 from receiver.event import Event
 from receiver.media import Container
 from receiver.model import Json
-from receiver.saving import Saved, Target, save_bytes, save_stream
-from receiver.sources.base import VideoPlace
-from receiver.stream import VideoStream, open_stream
+from receiver.saving import Progress, Resumption, Saved, Target, save_bytes, save_stream
+from receiver.sources.base import LinkedVideo, VideoPlace
+from receiver.stream import Kept, VideoStream, open_stream
+from receiver.units import duration, size
 
 if TYPE_CHECKING:
     from receiver.client import SafeClient
@@ -93,12 +94,7 @@ class Context:
         context.open_video() as stream` when reading may stop early. Reading raises Hopeless when
         there is no video to be had, Unfinished when it may be there next time.
         """
-        return open_stream(
-            self._event,
-            self._place,
-            fetcher=self._fetcher,
-            seconds_left=lambda: (self.deadline - self._now()).total_seconds(),
-        )
+        return self._open()
 
     @staticmethod
     def check_template(template: str) -> str:
@@ -112,6 +108,15 @@ class Context:
             raise ValueError(str(error)) from error
         return template
 
+    @staticmethod
+    def check_url(url: str) -> str:
+        """Return a URL that `http` can be sent to; raise ValueError, which does not repeat it."""
+        try:
+            egress.parse(url)
+        except Hopeless as error:
+            raise ValueError(str(error)) from error
+        return url
+
     async def save_video(
         self, template: str = "{title}-{id}", *, directory: str | Path | None = None
     ) -> Saved:
@@ -120,8 +125,10 @@ class Context:
         The template may name id, title, event, source, model and date; what they hold is made safe,
         a missing one is left out, and the extension comes from the bytes. `directory`, by default
         `videos`, is absolute or relative to the configuration file. The same event writes the same
-        name again; a name that is somebody else's is never overwritten but gets a suffix. Raise
-        Hopeless or Unfinished, and OSError for a full or broken disk.
+        name again; a name that is somebody else's is never overwritten but gets a suffix. What came
+        of a download that broke off is not fetched again by the next attempt, if the file host says
+        that the file is still the same. Raise Hopeless or Unfinished, and OSError for a full or
+        broken disk.
         """
         names.parse_template(template)  # a mistake is told before the download, not after it
         fields = self._fields()
@@ -129,8 +136,16 @@ class Context:
         def name(container: Container) -> str:
             return names.safe_name(template, fields, extension=container.extension)
 
-        async with self.open_video() as stream:
-            saved = await save_stream(aiter(stream), target=self._target(directory), name=name)
+        resumption = None
+        if isinstance(self._place, LinkedVideo):
+            resumption = Resumption(self._place.url, is_last=self.attempt >= self.attempts)
+        saved = await save_stream(
+            self._open,
+            target=self._target(directory),
+            name=name,
+            progress=Progress(self.log),
+            resumption=resumption,
+        )
         self.log.info("video.saved", path=str(saved.path), bytes=saved.bytes, sha256=saved.sha256)
         return saved
 
@@ -145,9 +160,55 @@ class Context:
         except (TypeError, ValueError) as error:
             raise Hopeless(f"a {type(value).__name__} could not be saved, as it is not JSON") from error
         file_name = names.whole_name(name.removesuffix(".json"), extension="json")
-        content = f"{text}\n".encode()
+        return await self._save_bytes(f"{text}\n".encode(), file_name, directory)
+
+    async def save_file(self, name: str, content: bytes, *, directory: str | Path | None = None) -> Saved:
+        """Save a small file as a whole, under the same rules as a video.
+
+        `name` is a file name with its extension, made safe like a template's field. Raise Hopeless
+        for a name without an extension, and OSError.
+        """
+        stem, _, extension = name.rpartition(".")
+        if not (stem and extension.isascii() and extension.isalnum()):
+            raise Hopeless("a file needs a name with an extension")
+        return await self._save_bytes(content, names.whole_name(stem, extension=extension), directory)
+
+    async def run_program(
+        self,
+        program: str | Path,
+        *arguments: str,
+        timeout: str | float | timedelta = "30s",
+        max_output: str | int = "1MiB",
+        max_memory: str | int = "2GiB",
+        joins_errors: bool = False,
+    ) -> programs.Ended:
+        """Run another program on what strangers made, and return how it ended, whatever its status.
+
+        `program` is an absolute path. It gets so much time (and as much of one processor), address
+        space and output, an empty standard input, no environment, and may write no file. It is killed
+        with all that it started when it goes too far, or when this attempt ends. `joins_errors`: what
+        it writes to standard error goes into the output.
+        """
+        return await programs.run(
+            (str(program), *arguments),
+            timeout_seconds=duration(timeout).total_seconds(),
+            max_output=size(max_output),
+            max_memory=size(max_memory),
+            joins_errors=joins_errors,
+        )
+
+    async def _save_bytes(self, content: bytes, name: str, directory: str | Path | None) -> Saved:
         target = self._target(directory)
-        return await asyncio.to_thread(save_bytes, content, target=target, name=file_name)
+        return await asyncio.to_thread(save_bytes, content, target=target, name=name)
+
+    def _open(self, kept: Kept | None = None) -> VideoStream:
+        return open_stream(
+            self._event,
+            self._place,
+            fetcher=self._fetcher,
+            seconds_left=lambda: (self.deadline - self._now()).total_seconds(),
+            kept=kept,
+        )
 
     def _target(self, directory: str | Path | None) -> Target:
         chosen = self._directory if directory is None else directory

@@ -39,6 +39,14 @@ _CLOSED_V4 = [
         "224.0.0.0/3",
     )
 ]
+# What an operator's own network is made of, without the addresses at which clouds give their keys away.
+_PRIVATE = [
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+]
+_METADATA = [
+    ipaddress.ip_network(text) for text in ("100.100.100.200/32", "fd00:ec2::/32", "fd20:ce::254/128")
+]
 _OPEN_V6 = ipaddress.IPv6Network("2000::/3")
 _CLOSED_V6 = [
     ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
@@ -58,6 +66,19 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not any(parsed in network for network in _CLOSED_V6)
 
 
+def is_private(address: str) -> bool:
+    """Whether an IP address belongs to a private network; False for link-local and cloud metadata."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None:
+        return False
+    return any(parsed in network for network in _PRIVATE) and not any(
+        parsed in network for network in _METADATA
+    )
+
+
 def is_loopback(address: str) -> bool:
     """Whether an IP address, written in its usual form, is this machine's own."""
     try:
@@ -71,18 +92,22 @@ def names_loopback(host: str) -> bool:
     return host == "localhost" or is_loopback(host)
 
 
-def permitted(host: str, addresses: Sequence[str]) -> Sequence[str]:
+def permitted(host: str, addresses: Sequence[str], *, allow_private: bool = False) -> Sequence[str]:
     """Return the addresses that `host` resolved to, if every single one may be connected to.
 
-    A host that names the loopback must stay there, every other one must be public. One bad answer
-    among good ones spoils all: whoever mixes them is not to be trusted. Raise Hopeless; raise
-    Unfinished when there is no address.
+    A host that names the loopback must stay there, every other one must be public, or with
+    `allow_private` in a private network. One bad answer among good ones spoils all: whoever mixes
+    them is not to be trusted. Raise Hopeless; raise Unfinished when there is no address.
     """
     if not addresses:
         raise Unfinished("the host's name has no address")
-    may_be_reached = is_loopback if names_loopback(host) else is_public
-    if not all(may_be_reached(address) for address in addresses):
-        raise Hopeless("the host's address is not a public one")
+    if names_loopback(host):
+        is_fine = all(map(is_loopback, addresses))
+    else:
+        is_fine = all(is_public(each) or (allow_private and is_private(each)) for each in addresses)
+    if not is_fine:
+        kind = "neither a public nor a private one" if allow_private else "not a public one"
+        raise Hopeless(f"the host's address is {kind}")
     return addresses
 
 

@@ -19,6 +19,7 @@ ReceiverError
 └── VideoError              the video can't be had
     ├── Hopeless            and never will: the attempt is a Fail
     └── Unfinished          this time: the attempt is retried
+        └── FileChanged     the rest was asked for of a file that is another one by now
 """
 
 from __future__ import annotations
@@ -122,3 +123,7 @@ class Unfinished(VideoError):
     def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class FileChanged(Unfinished):
+    """The rest of a file was asked for, and the file is not the one whose beginning is there."""

@@ -8,6 +8,7 @@ stored: the kind of error and the status, never a query string or the other side
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,14 +20,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from receiver import egress
-from receiver.errors import Hopeless, Unfinished, VideoError
+from receiver.errors import FileChanged, Hopeless, Unfinished, VideoError
 
 if TYPE_CHECKING:
     import httpx
 
     from receiver.transport import Answer, Resolver, Transport
+    from receiver.upload import Upload
 
 _LONGEST_WAIT_SECONDS = 3600.0
+_SPAN = re.compile(r"bytes [0-9]{1,18}-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -48,8 +51,9 @@ class Download:
     """One answer that is being received; iterate over it once for its bytes.
 
     `status` is 200, or 206 when a part was asked for and given. `length` is how many bytes this
-    answer announces, None when it doesn't say. Iteration raises Unfinished when the body is cut
-    off, too slow or past its deadline, and Hopeless when it is over the byte limit.
+    answer announces, `total` how many the whole file has; None when it doesn't say. Iteration raises
+    Unfinished when the body is cut off, too slow or past its deadline, and Hopeless when it is over
+    the byte limit.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Download:
     ) -> None:
         self.status = answer.status
         self.length = _number(answer.headers.get("content-length"))
+        self.total = _total(answer) if self.status == HTTPStatus.PARTIAL_CONTENT else self.length
         self.etag = answer.headers.get("etag")
         self._answer = answer
         self._limit = limit
@@ -116,7 +121,7 @@ class Fetcher:
         self._now = now
         self._pace = pace or Pace()
         self._tls = tls
-        self._transport: Transport | None = None
+        self._transports: dict[bool, Transport] = {}
 
     @asynccontextmanager
     async def open(
@@ -133,7 +138,8 @@ class Fetcher:
 
         With `offset` the rest from that byte on is asked for, provided that the file still has the
         ETag `if_range`: the answer is 206 if it does, else 200 with the whole file. All of it has to
-        be done within `deadline_seconds`. Raise Hopeless or Unfinished.
+        be done within `deadline_seconds`. Raise Hopeless or Unfinished, FileChanged when the rest of
+        another file is offered, or there is none.
         """
         target = egress.under(url, base=base)
         asked = dict(headers or {})
@@ -151,25 +157,33 @@ class Fetcher:
             yield Download(answer, limit=limit, pace=self._pace, clock=self._clock, ends_at=ends_at)
 
     def exchange(
-        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None = None
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: Mapping[str, str],
+        content: bytes | Upload | None = None,
+        *,
+        allow_private: bool = False,
     ) -> AbstractAsyncContextManager[Answer]:
         """Send one request to a URL that `egress` has read; the status is the caller's to judge."""
-        if self._transport is None:
+        # Apart, so that nobody is served by a connection that was opened for those who may go further.
+        if allow_private not in self._transports:
             # Here and not above: the HTTP library costs a start-up that may never need it.
             from receiver.transport import Transport
 
-            self._transport = Transport(
+            self._transports[allow_private] = Transport(
                 resolver=self._resolver,
                 tls=self._tls,
                 connect_seconds=self._pace.connect_seconds,
                 idle_seconds=self._pace.idle_seconds,
+                allow_private=allow_private,
             )
-        return self._transport.exchange(method, url, headers, content)
+        return self._transports[allow_private].exchange(method, url, headers, content)
 
     async def aclose(self) -> None:
         """Close all connections; a fetcher can be used again afterwards."""
-        if self._transport is not None:
-            transport, self._transport = self._transport, None
+        while self._transports:
+            _, transport = self._transports.popitem()
             await transport.aclose()
 
     async def _judge(self, answer: Answer, offset: int) -> None:
@@ -177,11 +191,12 @@ class Fetcher:
         if status == HTTPStatus.OK:
             return
         if status == HTTPStatus.PARTIAL_CONTENT:
-            if not offset or not answer.headers.get("content-range", "").startswith(f"bytes {offset}-"):
-                raise Unfinished("206: another part was sent than the one that was asked for")
+            if not answer.headers.get("content-range", "").startswith(f"bytes {offset}-") or not offset:
+                kind = FileChanged if offset else Unfinished
+                raise kind("206: another part was sent than the one that was asked for")
             return
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
-            raise Unfinished("416: the file has become shorter")
+            raise FileChanged("416: the file has become shorter")
         if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
             raise Hopeless(await _link_refusal(answer))
         raise self._failure(status, answer.headers.get("retry-after"))
@@ -224,6 +239,12 @@ async def _link_refusal(answer: Answer) -> str:
 
 def _past_deadline() -> Unfinished:
     return Unfinished("the download took longer than its deadline allows")
+
+
+def _total(answer: Answer) -> int | None:
+    """Read how many bytes the whole file has (RFC 9110, 14.4)."""
+    span = _SPAN.fullmatch(answer.headers.get("content-range", ""))
+    return _number(span[1]) if span else None
 
 
 def _number(text: str | None) -> int | None:

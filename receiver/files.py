@@ -13,18 +13,19 @@ import errno
 import fcntl
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from receiver import partials
 from receiver.errors import Hopeless, Unfinished
 from receiver.names import folded, suffixed
+from receiver.partials import Part, opened
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_FILE_NAME = 255
+_STRIDE_BYTES = 32 << 20
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -61,10 +62,14 @@ class OutputDirectory:
             os.close(descriptor)
             raise
 
-    def begin(self, event_id: str) -> Partial:
-        """Start a file for an event. What earlier, ended processes left half written is removed."""
-        self._sweep()
-        return Partial(self, event_id)
+    def begin(self, event_id: str, *, key: str | None = None) -> Partial:
+        """Start a file for an event, or go on with the one that was kept under `key`, a file name.
+
+        What earlier, ended processes left half written is removed, unless it was kept.
+        """
+        partials.sweep(self.partials)
+        part = None if key is None else partials.go_on(self.partials, key)
+        return Partial(self, event_id, part or partials.create(self.partials))
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -80,37 +85,37 @@ class OutputDirectory:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other receivers from giving names away meanwhile."""
-        with _opened("lock", os.O_RDWR | os.O_CREAT, self.notes) as descriptor:
+        with opened("lock", os.O_RDWR | os.O_CREAT, self.notes) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
 
-    def _sweep(self) -> None:
-        with os.scandir(self.partials) as entries:
-            names = [entry.name for entry in entries]
-        for name in names:
-            with suppress(OSError), _opened(name, os.O_RDWR, self.partials) as descriptor:
-                # The kernel drops the lock of a process that died, however it died.
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(name, dir_fd=self.partials)
-
 
 class Partial:
-    """A file that is being written and can't be seen yet. End it with `commit` or `discard`.
+    """A file that is being written and can't be seen yet. End it with `commit`, `discard` or `leave`.
 
     Only one thread at a time may use it.
     """
 
-    def __init__(self, directory: OutputDirectory, event_id: str) -> None:
+    def __init__(self, directory: OutputDirectory, event_id: str, part: Part) -> None:
+        self.part = part
         self._directory = directory
         self._event_id = event_id
-        self._name, self._descriptor = _new_partial(directory.partials)
         self._is_open = True
+        self._unsynced = 0
 
     def write(self, data: bytes) -> None:
         """Append bytes. Raise OSError, for example when the disk is full."""
         rest = memoryview(data)
         while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+            rest = rest[os.write(self.part.descriptor, rest) :]
+        self._unsynced += len(data)
+        if self._unsynced >= _STRIDE_BYTES:
+            # Linux begins to write it out; then there is little left for the sync at the end to wait for.
+            end = os.lseek(self.part.descriptor, 0, os.SEEK_CUR)
+            os.posix_fadvise(
+                self.part.descriptor, end - self._unsynced, self._unsynced, os.POSIX_FADV_DONTNEED
+            )
+            self._unsynced = 0
 
     def commit(self, name: str) -> Path:
         """Make the file durable and let it appear, under `name` if that is free or the event's own.
@@ -118,7 +123,7 @@ class Partial:
         Otherwise it gets a suffix from the event's id. A file that the same event wrote there before
         is replaced. Return the path. Raise Hopeless when even the suffixed names are taken, OSError.
         """
-        os.fsync(self._descriptor)
+        os.fsync(self.part.descriptor)
         with self._directory.locked():
             placed = next((candidate for candidate in self._candidates(name) if self._place(candidate)), None)
         if placed is None:
@@ -131,6 +136,10 @@ class Partial:
         """Throw the file away; does nothing after `commit`."""
         self._end()
 
+    def leave(self) -> None:
+        """Keep the file for the next attempt if it is worth it; does nothing after `commit`."""
+        self._end(keep=True)
+
     def _candidates(self, name: str) -> Iterator[str]:
         yield name
         yield suffixed(name, self._event_id[-8:])
@@ -138,16 +147,16 @@ class Partial:
 
     def _place(self, name: str) -> bool:
         """Give the file its name; False when the name belongs to somebody else."""
-        top, partials, notes = self._directory.descriptor, self._directory.partials, self._directory.notes
+        top, parts, notes = self._directory.descriptor, self._directory.partials, self._directory.notes
         owner = _owner(name, notes)
         if owner == self._event_id:
-            os.replace(self._name, name, src_dir_fd=partials, dst_dir_fd=top)
+            os.replace(self.part.name, name, src_dir_fd=parts, dst_dir_fd=top)
             return True
         if owner is not None or _exists(name, top):
             return False
         self._claim(name)
         try:
-            _link(self._name, partials, name, top)
+            _link(self.part.name, parts, name, top)
         except FileExistsError:
             # Some other program was quicker: the name is not ours to replace later.
             os.unlink(_note(name), dir_fd=notes)
@@ -159,18 +168,15 @@ class Partial:
         notes = self._directory.notes
         with suppress(FileNotFoundError):
             os.unlink(_note(name), dir_fd=notes)
-        with _opened(_note(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, notes) as descriptor:
+        with opened(_note(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, notes) as descriptor:
             os.write(descriptor, self._event_id.encode())
             os.fsync(descriptor)
         os.fsync(notes)
 
-    def _end(self) -> None:
-        if not self._is_open:
-            return
-        self._is_open = False
-        with suppress(FileNotFoundError):
-            os.unlink(self._name, dir_fd=self._directory.partials)
-        os.close(self._descriptor)
+    def _end(self, *, keep: bool = False) -> None:
+        if self._is_open:
+            self._is_open = False
+            self.part.end(keep=keep)
 
 
 def _descend(parent: int, part: str) -> int:
@@ -188,28 +194,6 @@ def _descend(parent: int, part: str) -> int:
         os.close(parent)
 
 
-@contextmanager
-def _opened(name: str, flags: int, folder: int) -> Iterator[int]:
-    always = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(name, flags | always, mode=0o600, dir_fd=folder)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _new_partial(folder: int) -> tuple[str, int]:
-    """Create a file that is locked from its first moment, so that a sweep leaves it alone."""
-    while True:
-        name = f"{secrets.token_hex(16)}.part"
-        descriptor = os.open(name, _NEW_FILE, mode=0o600, dir_fd=folder)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Between the two calls a sweep may have taken the file for an abandoned one.
-        if os.fstat(descriptor).st_nlink:
-            return name, descriptor
-        os.close(descriptor)
-
-
 def _note(name: str) -> str:
     """Name the ownership note of a file; names that fold together share one."""
     note = f"{folded(name)}.owner"
@@ -224,7 +208,7 @@ def _owner(name: str, notes: int) -> str | None:
     An empty note is one that its writer did not live to finish; nothing was placed under it.
     """
     try:
-        with _opened(_note(name), os.O_RDONLY, notes) as descriptor:
+        with opened(_note(name), os.O_RDONLY, notes) as descriptor:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return "?"
             return os.read(descriptor, 256).decode("utf-8", "replace") or None

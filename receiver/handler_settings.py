@@ -57,11 +57,21 @@ def _refuse_unknown(model: type[BaseModel], table: Mapping[str, Any], *, where: 
     for key, value in table.items():
         if key in keys:
             nested = _model_in(keys[key].annotation)
-            if nested is not None and isinstance(value, Mapping):
-                _refuse_unknown(nested, value, where=f"{where} {key}", label=label)
+            if nested is None:
+                continue
+            for at, table in _tables(key, value):
+                _refuse_unknown(nested, table, where=f"{where} {at}", label=label)
         elif model.model_config.get("extra") != "allow":
             near = did_you_mean(key, keys, otherwise="there are none, remove it")
             raise HandlerError(f"{where}: unknown key {key}; {near} (settings of {label})")
+
+
+def _tables(key: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The tables that stand under a key, one or a list of them, each with where it is."""
+    if isinstance(value, Mapping):
+        yield key, value
+    elif isinstance(value, list):
+        yield from ((f"{key}.{at}", item) for at, item in enumerate(value) if isinstance(item, Mapping))
 
 
 def _keys(name: str, field: FieldInfo, model: type[BaseModel]) -> Iterator[str]:
@@ -82,11 +92,17 @@ def _anchored(model: type[BaseModel], table: Mapping[str, Any], folder: Path) ->
     for key, value in table.items():
         annotation = fields[key].annotation if key in fields else None
         nested = _model_in(annotation)
-        if nested is not None and isinstance(value, Mapping):
-            result[key] = _anchored(nested, value, folder)
+        if nested is not None and isinstance(value, (Mapping, list)):
+            result[key] = _each_anchored(nested, value, folder)
         elif _is_path(annotation):
             result[key] = _under(folder, value)
     return result
+
+
+def _each_anchored(model: type[BaseModel], value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_each_anchored(model, item, folder) for item in value]
+    return _anchored(model, value, folder) if isinstance(value, Mapping) else value
 
 
 def _under(folder: Path, value: Any) -> Any:
@@ -121,4 +137,5 @@ def _is_path(annotation: Any) -> bool:
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     models = [part for part in _members(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
-    return models[0] if len(models) == 1 and get_origin(annotation) in (None, Union, UnionType) else None
+    is_plain = get_origin(annotation) in (None, Union, UnionType, list, tuple)
+    return models[0] if len(models) == 1 and is_plain else None

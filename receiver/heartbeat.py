@@ -7,20 +7,22 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from receiver import logs
+from receiver import logs, retry
 from receiver.errors import StoreError, Unavailable
+from receiver.lifeline import REPLACE_ME
+from receiver.outcome import Retry
+from receiver.store.base import Row, Settlement
 from receiver.store.remote import Remote
 
 _LOOK_SECONDS = 0.25
 STALL_SECONDS = 1.0
 STUCK_SECONDS = 5.0
 """How long a loop may stand still after the first of its attempts was out of time."""
-
-REPLACE_ME = 3
-"""Exit status of a worker that nothing but a new process can mend."""
 
 
 class Heartbeat:
@@ -33,16 +35,18 @@ class Heartbeat:
         worker: str,
         lease_seconds: float,
         jobs: Callable[[], Sequence[int]],
-        overdue_at: Callable[[], float],
+        due: Callable[[], Sequence[tuple[float, Row]]],
+        attempts_of: Callable[[str], int],
         log: Any,
     ) -> None:
-        """`jobs` gives the numbers of the jobs that run at the moment, `overdue_at` when the first of
-        them is out of time (monotonic seconds). Both are called in this thread."""
+        """`jobs` gives the numbers of the jobs that the worker has, `due` those that run, each with when
+        it is out of time (monotonic seconds). Both are called in this thread."""
         self._database = database
         self._worker = worker
         self._every_seconds = max(0.05, lease_seconds / 3)
         self._jobs = jobs
-        self._overdue_at = overdue_at
+        self._due = due
+        self._attempts_of = attempts_of
         self._log = log
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -78,7 +82,7 @@ class Heartbeat:
                 told_of = self._seen_at
                 handler = self._holder()
                 self._log.warning("worker.stalled", handler=handler, seconds=STALL_SECONDS)
-            self._end_if_stuck()
+            await self._end_if_stuck(remote)
             await asyncio.sleep(_LOOK_SECONDS)
         await remote.close()
 
@@ -89,16 +93,40 @@ class Heartbeat:
             return False  # a store that restarts gives everybody a new lease
         return True
 
-    def _end_if_stuck(self) -> None:
+    async def _end_if_stuck(self, remote: Remote) -> None:
         """End this process when an attempt is long out of time and the loop can't say so: nothing
-        else can take the loop from a handler. Whoever started the worker starts another one."""
+        else can take the loop from a handler. Whoever started the worker starts another one.
+
+        The attempt that has the loop is to blame, whichever was out of time: else it would block the
+        next process, too, and never be counted."""
         now = time.monotonic()
-        is_stalled = now - self._seen_at > STALL_SECONDS
-        if is_stalled and now > self._overdue_at() + STUCK_SECONDS:
-            seconds = round(now - self._seen_at, 1)
-            self._log.error("worker.killed", worker=self._worker, handler=self._holder(), seconds=seconds)
-            logs.finish()
-            os._exit(REPLACE_ME)
+        due = sorted(self._due(), key=itemgetter(0))
+        if now - self._seen_at <= STALL_SECONDS or not due or now <= due[0][0] + STUCK_SECONDS:
+            return
+        seconds = round(now - self._seen_at, 1)
+        handler = self._holder()
+        self._log.error("worker.killed", worker=self._worker, handler=handler, seconds=seconds)
+        to_blame = next((job for _, job in due if job["handler"] == handler), None)
+        if to_blame is not None:
+            with suppress(Unavailable, StoreError):  # else it is lost, and costs nothing
+                await remote.settle([self._failed(to_blame)], worker=self._worker)
+        logs.finish()
+        os._exit(REPLACE_ME)
+
+    def _failed(self, job: Row) -> Settlement:
+        """The attempt that holds the loop, as one that did not end in time."""
+        now = time.time_ns() // 1_000_000
+        decision = retry.decide(
+            Retry(reason="did not give the loop back in time, and had to be ended with its process"),
+            attempt=job["attempts"] + 1,
+            attempts=self._attempts_of(job["handler"]),
+            now_ms=now,
+            random=retry.luck_of(f"{job['id']}:{job['handler']}"),
+            expires_at_ms=job["expires_at"],
+        )
+        return Settlement(
+            job["job"], job["claim"], decision.move, now, decision.run_at_ms, decision.error, None
+        )
 
     def _holder(self) -> str:
         """The handler whose task has the loop."""

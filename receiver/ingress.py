@@ -212,6 +212,7 @@ class Ingress:
             if is_small
             else orjson.dumps([string.model_dump() for string in body.strings]).decode(),
             jobs=self._jobs(source.name, news.type),
+            expires_at=news.expires_at,
         )
 
     def _jobs(self, source: str, event_type: str) -> list[JobRow]:

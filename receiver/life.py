@@ -25,6 +25,7 @@ class Move(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     LOSE = "lose"
+    CRASH = "crash"
     UNBLOCK = "unblock"
     ABANDON = "abandon"
 
@@ -34,8 +35,10 @@ class Move(StrEnum):
 # the claim number grows by one and is the fencing token, so that every move out of `running` but
 # LOSE must present it and a worker that was thought dead can't settle what somebody else owns by
 # now. LOSE is for an attempt nobody will report on (a stop, a drain, a lease that ran out); it
-# gives the job back and costs it nothing. When a job is done, those that wait for it are
-# UNBLOCKed in the same transaction; when it ends otherwise, they are ABANDONed with the reason.
+# gives the job back and costs it nothing. CRASH is for a job that ran alone when its process died,
+# for the third time: the store itself settles it, with the claim that it finds. When a job is done,
+# those that wait for it are UNBLOCKed in the same transaction; when it ends otherwise, they are
+# ABANDONed with the reason.
 # Nothing leaves `done`, `dead` and `cancelled`: a replay makes new jobs.
 TRANSITIONS: dict[tuple[JobState, Move], JobState] = {
     (JobState.READY, Move.CLAIM): JobState.RUNNING,
@@ -44,6 +47,7 @@ TRANSITIONS: dict[tuple[JobState, Move], JobState] = {
     (JobState.RUNNING, Move.FAIL): JobState.DEAD,
     (JobState.RUNNING, Move.CANCEL): JobState.CANCELLED,
     (JobState.RUNNING, Move.LOSE): JobState.READY,
+    (JobState.RUNNING, Move.CRASH): JobState.DEAD,
     (JobState.WAITING, Move.UNBLOCK): JobState.READY,
     (JobState.WAITING, Move.ABANDON): JobState.CANCELLED,
 }

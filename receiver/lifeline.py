@@ -11,6 +11,9 @@ import os
 import signal
 import threading
 
+REPLACE_ME = 213
+"""Exit status of a worker that nothing but a new process can mend; not one that handlers use."""
+
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 0.5
 

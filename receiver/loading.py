@@ -16,6 +16,7 @@ from receiver import handler_settings, importing
 from receiver.errors import HandlerError
 from receiver.mistakes import did_you_mean
 from receiver.router import Handler, Router
+from receiver.user_code import run_user_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +92,28 @@ def _fitted(
 ) -> Loaded:
     labels = {router: each.label for each in reversed(list(found)) for router in each.routers}
     routers = _by_name(found)
-    handlers = tuple(handler for router in routers.values() for handler in router.handlers)
-    by_name = _unique(handlers)
-    for handler in handlers:
-        _check_source(handler, sources)
-        _check_after(handler, by_name)
     settings = {
         name: handler_settings.validate(
             router.settings, tables.get(name), name=name, label=labels[router], folder=folder
         )
         for name, router in routers.items()
     }
+    declared = {name: _declared(router, settings[name]) for name, router in routers.items()}
+    handlers = tuple(handler for each in declared.values() for handler in each)
+    by_name = _unique(handlers)
+    for handler in handlers:
+        _check_source(handler, sources)
+        _check_after(handler, by_name)
     idle = [
         f"{labels[router]}: the router {name} has no handlers; put @router.on(…) above a function"
         for name, router in routers.items()
-        if not router.handlers
+        if not declared[name]
     ]
     return Loaded(handlers, settings, (*idle, *_unused(tables, routers), *_never_met(handlers, by_name)))
+
+
+def _declared(router: Router, settings: BaseModel | None) -> tuple[Handler, ...]:
+    return run_user_code(lambda: router.handlers_with(settings))
 
 
 def _by_name(found: Iterable[importing.Found]) -> dict[str, Router]:

@@ -54,6 +54,8 @@ class Arrival(NamedTuple):
     strings: str | None
     """The places of the long strings, as a JSON array."""
     jobs: list[JobRow]
+    expires_at: int | None = None
+    """When the link of the video stops working, in unix milliseconds."""
 
 
 class Known(NamedTuple):

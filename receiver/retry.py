@@ -13,6 +13,8 @@ from receiver.outcome import Cancel, Done, Fail, Outcome, Retry
 
 FIRST_SECONDS = 2.0
 LONGEST_SECONDS = 30 * 60.0
+LEAST_WAIT_MS = 1000
+"""What a job waits at least, however soon its link expires."""
 ERROR_LIMIT = 4096
 """Bytes of UTF-8 that are kept of an error."""
 
@@ -34,10 +36,19 @@ class Decision:
     """What the handler returned; set for FINISH only."""
 
 
-def decide(outcome: Outcome, *, attempt: int, attempts: int, now_ms: int, random: float) -> Decision:
+def decide(
+    outcome: Outcome,
+    *,
+    attempt: int,
+    attempts: int,
+    now_ms: int,
+    random: float,
+    expires_at_ms: int | None = None,
+) -> Decision:
     """Turn the outcome of attempt number `attempt` (from 1, of at most `attempts`) into a decision.
 
-    `random` lies in [0, 1); give all attempts of a job the same one (see `backoff_seconds`).
+    `random` lies in [0, 1); give all attempts of a job the same one (see `backoff_seconds`). A job whose
+    link expires never waits past that: at most half of the time that is left.
     """
     if isinstance(outcome, Done):
         return Decision(Move.FINISH, result=outcome.result)
@@ -48,7 +59,10 @@ def decide(outcome: Outcome, *, attempt: int, attempts: int, now_ms: int, random
     if attempt >= attempts:
         ending = f" (after {attempt} attempt{'' if attempt == 1 else 's'})"
         return Decision(Move.FAIL, error=error_text(outcome.reason, ending=ending))
-    run_at_ms = now_ms + _wait_ms(outcome, attempt, random)
+    wait_ms = _wait_ms(outcome, attempt, random)
+    if expires_at_ms is not None and expires_at_ms > now_ms:
+        wait_ms = min(wait_ms, max(LEAST_WAIT_MS, (expires_at_ms - now_ms) // 2))
+    run_at_ms = now_ms + wait_ms
     return Decision(Move.RETRY, run_at_ms=run_at_ms, error=error_text(outcome.reason))
 
 

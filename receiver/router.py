@@ -138,11 +138,30 @@ class Router:
         self.name = name
         self.settings = settings
         self._handlers: list[Handler] = []
+        self._from_settings: Callable[[Router, Any], None] | None = None
 
     @property
     def handlers(self) -> tuple[Handler, ...]:
         """What has been declared so far, in that order."""
         return tuple(self._handlers)
+
+    def handlers_with(self, settings: BaseModel | None) -> tuple[Handler, ...]:
+        """What has been declared, and what `from_settings` declares for these settings."""
+        if self._from_settings is None:
+            return self.handlers
+        configured = Router(name=self.name, settings=self.settings)
+        self._from_settings(configured, settings)
+        return (*self.handlers, *configured.handlers)
+
+    def from_settings(self, function: Callable[[Router, Any], None]) -> Callable[[Router, Any], None]:
+        """Let the function below declare handlers that depend on the settings.
+
+        It is called with a router and the settings when handlers are loaded, and uses `on` with
+        `name=`. Settings that are read afresh later change no handlers.
+        """
+        self._name_after(function, place(function))
+        self._from_settings = function
+        return function
 
     def on(
         self,
@@ -152,11 +171,13 @@ class Router:
         timeout: str | float | timedelta = "10m",
         concurrency: int | None = None,
         after: str | None = None,
+        name: str | None = None,
     ) -> Callable[[_Function], _Function]:
         """Declare the function below as a handler of these event types; it is returned unchanged.
 
         `timeout` is for one attempt: text such as "90s", seconds, or a timedelta. `concurrency` limits
         how many of its jobs run at once. `after` names the handler whose job must be done first.
+        `name` stands for the function's own in the handler's name.
         Raise HandlerError, with file, function and mend, for anything that could not work.
         """
         declaration.check_use(self, types)
@@ -168,7 +189,9 @@ class Router:
             at = place(function)
             self._name_after(function, at)
             handler = Handler(
-                name=declaration.handler_name(str(self.name), function=function.__name__),
+                name=declaration.handler_name(
+                    str(self.name), function=function.__name__ if name is None else _checked(name, at)
+                ),
                 router_name=str(self.name),
                 function=function,
                 types=declaration.event_types(types, at=at),
@@ -195,3 +218,10 @@ class Router:
             mend = 'choose one of letters, digits, "_" and "-" (but not "load"): Router(name="…")'
             raise HandlerError(f"{at}: {name!r} can't be a router's name; {mend}")
         self.name = name
+
+
+def _checked(name: object, at: str) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        mend = 'choose one of letters, digits, "_" and "-" that begins with no digit'
+        raise HandlerError(f"{at}: name={name!r} can't be a handler's name; {mend}")
+    return name

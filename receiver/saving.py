@@ -1,24 +1,29 @@
 """From a stream of bytes to a finished video file: judged, hashed, written and named on the way.
 
 Disk and hash work in a thread on one piece while the next one arrives, so that the loop stays free
-and memory holds a few pieces, whatever the size of the video.
+and memory holds a few pieces, whatever the size of the video. What came of a download that broke off
+is kept, and the next attempt goes on with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from receiver.errors import Hopeless
+from receiver.errors import Hopeless, Unfinished
 from receiver.files import OutputDirectory, Partial
 from receiver.media import HEAD_BYTES, Container, describe, sniff
+from receiver.stream import Kept, VideoStream
 
 PIECE_BYTES = 1 << 20
+_TELL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +48,64 @@ class Target:
     event_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What a download that breaks off leaves behind for others."""
+
+    link: str
+    """The video's URL; the same link of the same event goes on where the last attempt ended."""
+    is_last: bool
+    """Whether there is no other attempt, so that nothing is left."""
+
+
+class Progress:
+    """Says in the log how far a long video is, every ten seconds."""
+
+    def __init__(self, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._tell_at = clock() + _TELL_SECONDS
+
+    def resumed(self, received: int) -> None:
+        """A download goes on with what an earlier attempt left."""
+        self._log.info("video.resumed", bytes=received)
+
+    def reached(self, received: int, total: int | None) -> None:
+        """So much is there by now."""
+        if self._clock() < self._tell_at:
+            return
+        self._tell_at = self._clock() + _TELL_SECONDS
+        share = {"of": total, "percent": round(100 * received / total)} if total else {}
+        self._log.info("video.progressed", bytes=received, **share)
+
+
 async def save_stream(
-    chunks: AsyncIterator[bytes], *, target: Target, name: Callable[[Container], str]
+    open_video: Callable[[Kept], VideoStream],
+    *,
+    target: Target,
+    name: Callable[[Container], str],
+    progress: Progress,
+    resumption: Resumption | None = None,
 ) -> Saved:
-    """Save a video; `name` says what to call it, once its container is known.
+    """Save a video; `open_video` gets what is there already, `name` says what to call the file, once
+    its container is known.
 
     Raise Hopeless when the bytes are no video, whatever the stream raises, and OSError. Unless it
-    returns, nothing is left behind.
+    returns, nothing is left behind but what `resumption` allows.
     """
-    sink = _Sink(target)
+    sink = _Sink(target, progress, None if resumption is None else resumption.link)
+    keep = False
     try:
         await asyncio.to_thread(sink.open)
-        container = await _pour(chunks, sink)
+        async with open_video(sink) as stream:
+            container = await _pour(aiter(stream), sink, progress)
         return await asyncio.to_thread(sink.commit, name(container))
+    except (Unfinished, asyncio.CancelledError):
+        keep = resumption is not None and not resumption.is_last
+        raise
     finally:
         # Shielded: a cancelled attempt must not leave its file open, nor close it under a write.
-        await asyncio.shield(asyncio.to_thread(sink.close))
+        await asyncio.shield(asyncio.to_thread(sink.close, keep=keep))
 
 
 def save_bytes(content: bytes, *, target: Target, name: str) -> Saved:
@@ -67,39 +114,61 @@ def save_bytes(content: bytes, *, target: Target, name: str) -> Saved:
     try:
         sink.open()
         sink.write(content)
+        sink.digest(content)
         return sink.commit(name)
     finally:
         sink.close()
 
 
-async def _pour(chunks: AsyncIterator[bytes], sink: _Sink) -> Container:
+async def _pour(chunks: AsyncIterator[bytes], sink: _Sink, progress: Progress) -> Container:
     """Write a stream, one piece behind. Return its container; raise Hopeless when it is no video."""
-    loop = asyncio.get_running_loop()
     container: Container | None = None
-    writing: asyncio.Future[None] | None = None
-    async with aclosing(_pieces(chunks)) as pieces:
-        async for piece in pieces:
-            container = container or _recognise(piece)
-            if writing is not None:
-                await writing
-            writing = loop.run_in_executor(None, sink.write, piece)
-            # When the stream fails first, nobody will ask what became of this write.
-            writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-    if writing is not None:
-        await writing
-    return container or _recognise(b"")
+    busy: list[asyncio.Future[None]] = []
+    try:
+        async with aclosing(_pieces(chunks)) as pieces:
+            async for piece in pieces:
+                container = container or _recognise(sink.head or piece)
+                for work in busy:
+                    await work
+                progress.reached(sink.bytes, sink.total)
+                busy = _begin(sink, piece)
+    except Unfinished:
+        if busy:  # it belongs to what the next attempt goes on with
+            await asyncio.wait(busy)
+        raise
+    for work in busy:
+        await work
+    return container or _recognise(sink.head)
+
+
+def _begin(sink: _Sink, piece: bytes) -> list[asyncio.Future[None]]:
+    """Write a piece and, in another thread, add it to the checksum."""
+    loop = asyncio.get_running_loop()
+    busy = [loop.run_in_executor(None, work, piece) for work in (sink.write, sink.digest)]
+    for work in busy:
+        # When the stream fails first, nobody will ask what became of it.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return busy
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Join chunks to pieces of at least a mebibyte; the last one may be shorter."""
+    """Join chunks to pieces of at least a mebibyte; the last one may be shorter.
+
+    Before a break it is given, too, if it is enough to be recognised.
+    """
     gathered: list[bytes] = []
     length = 0
-    async for chunk in chunks:
-        gathered.append(chunk)
-        length += len(chunk)
-        if length >= PIECE_BYTES:
+    try:
+        async for chunk in chunks:
+            gathered.append(chunk)
+            length += len(chunk)
+            if length >= PIECE_BYTES:
+                yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
+                gathered, length = [], 0
+    except Unfinished:
+        if length >= HEAD_BYTES:
             yield b"".join(gathered)
-            gathered, length = [], 0
+        raise
     if length:
         yield b"".join(gathered)
 
@@ -115,45 +184,73 @@ def _recognise(piece: bytes) -> Container:
 class _Sink:
     """A file being written by threads that may outlive the task that started them."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, progress: Progress | None = None, link: str | None = None) -> None:
+        self.bytes = 0
+        self.etag: str | None = None
+        self.total: int | None = None
+        self.head = b""
+        """How the file begins, when an earlier attempt wrote that."""
         self._target = target
+        self._progress = progress
+        self._key = link and hashlib.sha256(f"{target.event_id} {link}".encode()).hexdigest()
         self._lock = Lock()
         self._is_closed = False
         self._directory: OutputDirectory | None = None
         self._partial: Partial | None = None
         self._sha256 = hashlib.sha256()
-        self._bytes = 0
 
     def open(self) -> None:
-        """Create the file."""
+        """Create the file, or open what an earlier attempt kept and take its checksum so far."""
         with self._lock:
-            if not self._is_closed:
-                self._directory = OutputDirectory(self._target.directory, folder=self._target.folder)
-                self._partial = self._directory.begin(self._target.event_id)
+            if self._is_closed:
+                return
+            self._directory = OutputDirectory(self._target.directory, folder=self._target.folder)
+            self._partial = self._directory.begin(self._target.event_id, key=self._key)
+            self.etag = self._partial.part.etag
+            for piece in self._partial.part.slices():
+                self.head = self.head or piece[:HEAD_BYTES]
+                self._sha256.update(piece)
+                self.bytes += len(piece)
+
+    async def begin(self, offset: int, etag: str | None, total: int | None) -> None:
+        """Hear what the next bytes are the beginning or the rest of."""
+        self.total = total
+        if not offset:
+            await asyncio.to_thread(self._restart, etag)
+        elif self.head and self._progress is not None:
+            self._progress.resumed(offset)
 
     def write(self, piece: bytes) -> None:
         """Append a piece."""
         with self._lock:
-            self._sha256.update(piece)
-            self._bytes += len(piece)
             self._opened().write(piece)
+            self.bytes += len(piece)
+
+    def digest(self, piece: bytes) -> None:
+        """Add a piece to the checksum."""
+        self._sha256.update(piece)
 
     def commit(self, name: str) -> Saved:
         """Let the file appear."""
         with self._lock:
             path = self._opened().commit(name)
-            return Saved(path, self._bytes, self._sha256.hexdigest())
+            return Saved(path, self.bytes, self._sha256.hexdigest())
 
-    def close(self) -> None:
-        """Give everything back; a file that was not committed is gone."""
+    def close(self, *, keep: bool = False) -> None:
+        """Give everything back; a file that was not committed is gone, or kept."""
         with self._lock:
             self._is_closed = True
             if self._partial is not None:
-                self._partial.discard()
+                (self._partial.leave if keep else self._partial.discard)()
                 self._partial = None
             if self._directory is not None:
                 self._directory.close()
                 self._directory = None
+
+    def _restart(self, etag: str | None) -> None:
+        with self._lock:
+            self._opened().part.restart(etag)
+            self.bytes, self.head, self._sha256 = 0, b"", hashlib.sha256()
 
     def _opened(self) -> Partial:
         if self._partial is None:

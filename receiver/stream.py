@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from http import HTTPStatus
 from types import TracebackType
+from typing import Protocol
 
 from receiver import inline
-from receiver.errors import Hopeless, Unfinished
+from receiver.errors import FileChanged, Hopeless, Unfinished
 from receiver.event import Event
-from receiver.fetch import Fetcher
+from receiver.fetch import Download, Fetcher
 from receiver.model import Json, Payload
 from receiver.sources.base import InlineVideo, LinkedVideo, VideoPlace
 
@@ -38,23 +40,49 @@ class VideoStream:
         await self._chunks.aclose()
 
 
+class Kept(Protocol):
+    """What of a linked video is there already; it is told what each answer is the beginning of."""
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are there."""
+        ...
+
+    @property
+    def etag(self) -> str | None:
+        """The strong ETag of the file that they are the beginning of."""
+        ...
+
+    async def begin(self, offset: int, etag: str | None, total: int | None) -> None:
+        """What follows begins at `offset` of a file of `total` bytes, if that is known."""
+        ...
+
+
 def open_stream(
-    event: Event, place: VideoPlace | None, *, fetcher: Fetcher, seconds_left: Callable[[], float]
+    event: Event,
+    place: VideoPlace | None,
+    *,
+    fetcher: Fetcher,
+    seconds_left: Callable[[], float],
+    kept: Kept | None = None,
 ) -> VideoStream:
     """Open the video of an event. `seconds_left` says how long a download may still take.
 
-    Nothing is read before the first iteration, which raises Hopeless or Unfinished.
+    Of a linked video only what is missing in `kept` is fetched, if the file is still the same; an
+    offset of 0 says that it isn't. Nothing is read before the first iteration, which raises Hopeless
+    or Unfinished.
     """
     if isinstance(place, LinkedVideo):
-        return VideoStream(_linked(place, fetcher, seconds_left))
+        return VideoStream(_linked(place, fetcher, seconds_left, kept))
     return VideoStream(_inline(event, place))
 
 
 async def _linked(
-    place: LinkedVideo, fetcher: Fetcher, seconds_left: Callable[[], float]
+    place: LinkedVideo, fetcher: Fetcher, seconds_left: Callable[[], float], kept: Kept | None
 ) -> AsyncGenerator[bytes, None]:
     """Download, and go on where a connection broke, as long as it is certainly the same file."""
-    received, etag, resumptions = 0, None, 0
+    received, etag = (kept.bytes, kept.etag) if kept is not None else (0, None)
+    has_begun, resumptions = False, 0
     while True:
         progress = 0
         try:
@@ -66,19 +94,38 @@ async def _linked(
                 if_range=etag,
                 deadline_seconds=seconds_left(),
             ) as download:
-                if received and (download.status != 206 or download.etag != etag):
-                    raise Unfinished("the file changed while it was being downloaded")
-                etag = _strong(download.etag)
+                received = _where(download, received, etag, has_begun=has_begun)
+                etag, has_begun = _strong(download.etag), True
+                if kept is not None:
+                    await kept.begin(received, etag, download.total)
                 async for chunk in download:
                     progress += len(chunk)
                     yield chunk
+                if download.total not in (None, received + progress):
+                    raise Unfinished("another number of bytes arrived than the file has")
                 return
+        except FileChanged:
+            if has_begun:
+                raise
+            received, etag = 0, None
+            continue
         except Unfinished:
             # Without new bytes a resumption is only a retry, and those are paced by the job.
             if etag is None or not progress or resumptions == _MOST_RESUMPTIONS:
                 raise
         received += progress
         resumptions += 1
+
+
+def _where(download: Download, asked: int, etag: str | None, *, has_begun: bool) -> int:
+    """Say at which byte of the file an answer begins; raise FileChanged when it doesn't fit."""
+    if not asked:
+        return 0
+    if download.status == HTTPStatus.OK and not has_begun:
+        return 0  # what is there was kept by an earlier attempt, and nobody has seen it yet
+    if download.status != HTTPStatus.PARTIAL_CONTENT or download.etag != etag:
+        raise FileChanged("the file changed while it was being downloaded")
+    return asked
 
 
 def _strong(etag: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,14 +33,20 @@ class Child:
         command: Callable[[int], Sequence[str]],
         *,
         log: Any,
-        on_death: Callable[[int], Awaitable[None]] | None = None,
+        on_death: Callable[[int, int], Awaitable[None]] | None = None,
+        may_end: bool = False,
+        may_refuse: bool = True,
     ) -> None:
         """`command` gives the arguments after the interpreter for the nth process of this place,
-        and `on_death` is told n before the next one is started."""
+        and `on_death` is told n and its exit status before the next one is started. A process that
+        `may_end` is not started again when it ends with status 0. A first process that `may_refuse`
+        does so with status 2, and is left alone."""
         self.name = name
         self._command = command
         self._log = log
         self._on_death = on_death
+        self._may_end = may_end
+        self.may_refuse = may_refuse
         self._generation = 0
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -81,21 +88,30 @@ class Child:
             assert self._process is not None  # noqa: S101 - start() spawned it
             born = loop.time()
             status = await self._process.wait()
+            self._end_group(self._process.pid)
             if self._is_stopping:
                 return
             if self._generation == 1:
                 self.first_status.set_result(status)
-            if status == REFUSED and self._generation == 1:
+            if status == REFUSED and self._generation == 1 and self.may_refuse:
                 self.refused.set_result(None)
                 return
+            has_ended = status == 0 and self._may_end
             is_early = status == -signal.SIGHUP  # it could not hear that yet; its successor reads all afresh
-            if not is_early:
+            if not is_early and not has_ended:
                 self._log.error("process.died", name=self.name, pid=self._process.pid, status=status)
             if self._on_death is not None:
-                await self._on_death(self._generation)
+                await self._on_death(self._generation, status)
+            if has_ended:
+                return
             steady = is_early or loop.time() - born > _STEADY_SECONDS
             delay = 0.0 if steady else _next_delay(delay)
             delay = await self._spawn_after(delay)
+
+    def _end_group(self, pid: int) -> None:
+        """End what a process that is gone has left behind: it was a session of its own."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
     async def _spawn_after(self, delay: float) -> float:
         """Wait, then spawn; when there are no processes or descriptors left, wait longer. Return the wait."""
@@ -108,6 +124,21 @@ class Child:
                 delay = _next_delay(delay)
             else:
                 return delay
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process that runs at the moment."""
+        return self._process.pid if self._process is not None and self.is_alive else None
+
+    @property
+    def generation(self) -> int:
+        """The how manyth process of this place it is."""
+        return self._generation
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started, has ended, and is not started again."""
+        return self._watcher is not None and self._watcher.done()
 
     def signal(self, number: int) -> None:
         """Send a signal to the process that runs at the moment, if one does."""
@@ -137,6 +168,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+            self._end_group(process.pid)
 
 
 def _next_delay(delay: float) -> float:

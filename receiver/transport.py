@@ -14,18 +14,18 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any
 
 import certifi
 import httpcore
 import httpx
 
 from receiver import egress
+from receiver.connection import connect
 from receiver.errors import Hopeless, Unfinished
+from receiver.upload import Upload
 
-_READ_BYTES = 1 << 20
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_HEADER_VALUE = re.compile(r"([\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?)?")
 _OUR_HEADERS = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding"}
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -35,7 +35,8 @@ class Answer:
     """An answer whose head has arrived; iterate over it once for the bytes of its body.
 
     Names in `headers` are in lower case; what was sent several times is joined by ", ". Iteration
-    raises Unfinished when the body is cut off.
+    raises Unfinished when the body is cut off, and Hopeless when it is compressed: a kilobyte of that
+    can be a gigabyte of zeros.
     """
 
     def __init__(self, response: httpcore.Response) -> None:
@@ -47,6 +48,8 @@ class Answer:
             self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise Hopeless("the answer is compressed, which was not asked for")
         with _network_errors():
             async for chunk in self._response.aiter_stream():
                 yield chunk
@@ -65,7 +68,8 @@ class Transport:
     """A pool of checked connections for one event loop.
 
     `tls` is what verifies servers, by default with certifi's list of authorities. `connect_seconds`
-    limits name resolution with connecting, and TLS; `idle_seconds` every silence.
+    limits name resolution with connecting, and TLS; `idle_seconds` every silence. With `allow_private`
+    its connections may lead into private networks.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Transport:
         tls: ssl.SSLContext | None,
         connect_seconds: float,
         idle_seconds: float,
+        allow_private: bool = False,
     ) -> None:
         self._timeouts = {"connect": connect_seconds, "read": idle_seconds, "write": idle_seconds}
         self._pool = httpcore.AsyncConnectionPool(
@@ -82,17 +87,14 @@ class Transport:
             max_connections=None,
             max_keepalive_connections=8,
             keepalive_expiry=5.0,
-            network_backend=_CheckedNetwork(resolver or resolve),
+            network_backend=_CheckedNetwork(resolver or resolve, allow_private=allow_private),
         )
 
     @asynccontextmanager
     async def exchange(
-        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None = None
+        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | Upload | None = None
     ) -> AsyncIterator[Answer]:
-        """Send one request to a URL that `egress` has read. Raise Hopeless or Unfinished.
-
-        An answer with a Content-Encoding is refused: a kilobyte of it can be a gigabyte of zeros.
-        """
+        """Send one request to a URL that `egress` has read. Raise Hopeless or Unfinished."""
         if not _TOKEN.fullmatch(method):
             raise Hopeless("the method is not an HTTP method")
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
@@ -101,13 +103,11 @@ class Transport:
                 request = self._pool.stream(
                     method,
                     target,
-                    headers=_outgoing(headers, url),
+                    headers=_outgoing(headers, url, content),
                     content=content,
                     extensions={"timeout": self._timeouts},
                 )
                 answer = Answer(await stack.enter_async_context(request))
-            if answer.headers.get("content-encoding", "identity").strip().lower() != "identity":
-                raise Hopeless("the answer is compressed, which was not asked for")
             yield answer
 
     async def aclose(self) -> None:
@@ -122,13 +122,17 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
-def _outgoing(headers: Mapping[str, str], url: httpx.URL) -> list[tuple[str, str]]:
+def _outgoing(
+    headers: Mapping[str, str], url: httpx.URL, content: bytes | Upload | None
+) -> list[tuple[str, str]]:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name) or name.lower() in _OUR_HEADERS or not _HEADER_VALUE.fullmatch(value):
             raise Hopeless("a request header has a name or value that can't be sent")
     ours = [("Host", url.netloc.decode("ascii")), ("Accept-Encoding", "identity")]
     if "user-agent" not in {name.lower() for name in headers}:
         ours.append(("User-Agent", "receiver"))
+    if isinstance(content, Upload):
+        ours.append(("Content-Length", str(content.length)))
     return ours + list(headers.items())
 
 
@@ -161,9 +165,9 @@ def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
     """Opens sockets to permitted addresses only."""
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, *, allow_private: bool) -> None:
         self._resolver = resolver
-        self._network = httpcore.AnyIOBackend()
+        self._allow_private = allow_private
 
     async def connect_tcp(
         self,
@@ -175,8 +179,9 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
-                addresses = egress.permitted(host, await self._addresses(host, port))
-                return _WideStream(await self._first_answering(addresses, port, timeout))
+                found = await self._addresses(host, port)
+                addresses = egress.permitted(host, found, allow_private=self._allow_private)
+                return await self._first_answering(addresses, port, timeout)
         except TimeoutError:
             raise httpcore.ConnectTimeout from None
 
@@ -197,29 +202,5 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         share = None if timeout is None else timeout / len(addresses)
         for address in addresses[:-1]:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return await self._network.connect_tcp(address, port, timeout=share)
-        return await self._network.connect_tcp(addresses[-1], port, timeout=share)
-
-
-class _WideStream(httpcore.AsyncNetworkStream):
-    """A stream that hands over whatever has arrived, and not 64 KiB at a time: half the processor time."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._stream.read(max(max_bytes, _READ_BYTES), timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        return _WideStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+                return await connect(address, port, share)
+        return await connect(addresses[-1], port, share)

@@ -21,6 +21,8 @@ _Result = TypeVar("_Result")
 _MACHINERY = (
     "receiver.user_code",
     "receiver.importing",
+    "receiver.loading",
+    "receiver.router",
     "receiver.handler_settings",
     "importlib",
     "pydantic",

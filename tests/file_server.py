@@ -11,6 +11,37 @@ Answering = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
+class Hosted:
+    """A file with an ETag that answers ranges (RFC 9110, 14), as an S3 host does."""
+
+    content: bytes
+    etag: str
+    breaks_at: int | None = None
+    """No byte from that one on is ever sent, whatever was announced."""
+    asked: list[int] = field(default_factory=list)
+    """At which byte each answer began."""
+    sent: int = 0
+    """Bytes of content in all answers together."""
+
+    async def __call__(self, request: str, writer: asyncio.StreamWriter) -> None:
+        fields = dict(line.split(": ", 1) for line in request.split("\r\n")[1:] if line)
+        span = fields.get("Range", "bytes=0-")
+        offset = int(span[6:-1]) if fields.get("If-Range", self.etag) == self.etag else 0
+        self.asked.append(offset)
+        whole, head = len(self.content), f"ETag: {self.etag}\r\n"
+        if offset >= whole:
+            writer.write(f"HTTP/1.1 416 X\r\nContent-Range: bytes */{whole}\r\n{head}\r\n".encode())
+            return
+        if offset:
+            head += f"Content-Range: bytes {offset}-{whole - 1}/{whole}\r\n"
+        status = "206 Partial Content" if offset else "200 OK"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {whole - offset}\r\n{head}\r\n".encode())
+        rest = self.content[offset : self.breaks_at]
+        self.sent += len(rest)
+        writer.write(rest)
+
+
+@dataclass
 class FileServer:
     """`answers` maps a path to raw response bytes, or to a function that writes them."""
 
@@ -29,6 +60,11 @@ class FileServer:
         """Answer `path` with an ordinary response."""
         head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
         self.answers[path] = head.encode() + body
+
+    def host(self, path: str, content: bytes, *, etag: str = '"v1"') -> Hosted:
+        """Host a file whose rest can be asked for; change what is returned to change how it behaves."""
+        hosted = self.answers[path] = Hosted(content, etag)
+        return hosted
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

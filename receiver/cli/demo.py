@@ -60,6 +60,8 @@ class _Stage:
     url: str = ""
     saved: dict[str, Path] = field(default_factory=dict)
     """Finished files by video id."""
+    probed: set[str] = field(default_factory=set)
+    """Ids of videos that were measured, or can't be on this machine."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     dead: list[str] = field(default_factory=list)
 
@@ -158,6 +160,15 @@ class _Stage:
                 sha256=fields["sha256"],
             )
             self.saved[fields["video"]] = path
+        elif event == "video.probed":
+            self.tell(
+                event, f"{_measures(fields)}; thumbnail: {fields['thumbnail'] or 'none'}", **_shown(fields)
+            )
+            self.probed.add(fields["video"])
+        elif event == "job.cancelled":
+            self.tell(event, f"handler {fields['handler']}: {fields['reason']}", reason=fields["reason"])
+            if fields["handler"] == "probe":
+                self.probed.add(fields["video"])
         elif event in ("job.failed", "job.retried"):
             self.tell(
                 event,
@@ -198,6 +209,7 @@ class _Stage:
                     "video.asked", f'asked for "{video["title"]}" ({form}): video {video_id}', video=video_id
                 )
             await self._until(lambda: wanted.keys() <= self.saved.keys(), "not all videos arrived in time")
+            await self._until(lambda: wanted.keys() <= self.probed, "not all videos were measured in time")
             for video_id in wanted:
                 await self._compare(client, video_id)
         self.tell(
@@ -230,6 +242,20 @@ class _Stage:
         click.echo(f"  receiver events {option}")
         click.echo(f"  receiver show {option} EVENT")
         click.echo(f"  receiver send opennote {option} --to {self.url}")
+
+
+_MEASURED = ("duration_seconds", "width", "height", "video_codec", "audio_codec", "bit_rate", "thumbnail")
+
+
+def _shown(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: fields[key] for key in ("video", "path", *_MEASURED)}
+
+
+def _measures(fields: dict[str, Any]) -> str:
+    codecs = " and ".join(filter(None, (fields["video_codec"], fields["audio_codec"])))
+    seconds = fields["duration_seconds"]
+    length = "unknown length" if seconds is None else f"{seconds:.1f} s"
+    return f"measured: {length}, {fields['width']} × {fields['height']}, {codecs}"
 
 
 async def _end(receiver: asyncio.subprocess.Process) -> None:

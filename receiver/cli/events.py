@@ -12,13 +12,15 @@ import click
 
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import age, bytes_in_words, iso, json_line, local, now_ms, plain, table
+from receiver.cli.output import age, iso, json_line, local, now_ms, plain, table
+from receiver.cli.story import tell
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
     from receiver.store.base import Row, Store
 
 T = TypeVar("T")
+_LONGEST_WHY = 120
 
 
 def with_store(config: Settings, action: Callable[[Store], Awaitable[T]]) -> T:
@@ -50,6 +52,7 @@ def events(options: Common, *, limit: int, **wanted: Any) -> None:
             json_line(event_json(row))
         return
     now = now_ms()
+    state = wanted["state"]
     lines = [
         (
             row["id"],
@@ -60,10 +63,26 @@ def events(options: Common, *, limit: int, **wanted: Any) -> None:
             row["title"] or "-",
             _marks(row),
             " ".join(f"{job['handler']}:{job['state']}" for job in row["jobs"]) or "no handler",
+            *([_why(row, state)] if state else []),
         )
         for row in rows
     ]
-    table(("event", "age", "source", "what", "video", "title", "marks", "jobs"), lines, empty="no events")
+    columns = ("event", "age", "source", "what", "video", "title", "marks", "jobs")
+    table((*columns, "why") if state else columns, lines, empty="no events")
+
+
+def _why(row: Row, state: str) -> str:
+    """Why the jobs are in the state that was asked for, each in a few words."""
+    said = []
+    for job in row["jobs"]:
+        if job["state"] != state:
+            continue
+        if state == "waiting":
+            said.append(f"for {job['waits_for']}")
+        elif job["last_error"]:
+            text = job["last_error"]
+            said.append(text if len(text) <= _LONGEST_WHY else f"{text[: _LONGEST_WHY - 1]}…")
+    return "; ".join(said)
 
 
 def _marks(row: Row) -> str:
@@ -114,7 +133,7 @@ def show(options: Common, *, event: str, raw: bool) -> None:
     elif options.as_json:
         json_line(_whole_json(row))
     else:
-        _tell(row)
+        tell(row, marks=_marks(row), now=now_ms())
 
 
 def _write_body(config: Settings, row: Row) -> None:
@@ -130,6 +149,9 @@ def _write_body(config: Settings, row: Row) -> None:
         with Bodies(config.bodies_folder).open(row["body_sha256"]) as file:
             shutil.copyfileobj(file, output, 1 << 20)
     except FileNotFoundError as error:
+        if row["body_removed_at"] is not None:
+            when = local(row["body_removed_at"])
+            raise CommandFailed(f"the body was removed {when}, as retention.bodies says") from error
         raise CommandFailed(f"the body file {row['body_sha256']} is gone") from error
     output.flush()
 
@@ -138,7 +160,7 @@ def _whole_json(row: Row) -> dict[str, Any]:
     from receiver import sources
 
     payload = _payload(row)
-    times = ("received_at", "started_at", "ended_at", "run_at")
+    times = ("received_at", "started_at", "ended_at", "run_at", "expires_at", "body_removed_at")
 
     def readable(part: Row) -> Row:
         return {key: iso(value) if key in times else value for key, value in part.items() if key != "seq"}
@@ -158,46 +180,6 @@ def _payload(row: Row) -> Any:
     import orjson
 
     return orjson.loads(row["body"]) if row["body"] is not None else row["payload"]
-
-
-def _tell(row: Row) -> None:
-    click.echo(plain(f"{row['id']}  {row['type']}  {row['source']}"))
-    facts = {
-        "video": row["video_id"],
-        "title": row["title"] or "-",
-        "status": row["status"] or "-",
-        "received": local(row["received_at"]),
-        "body": bytes_in_words(row["bytes"]),
-        "event key": f"{row['identity']}:{row['what']}",
-        "marks": _marks(row) or "-",
-    }
-    for name, value in facts.items():
-        click.echo(plain(f"  {name:10} {value}"))
-    click.echo("deliveries:")
-    for delivery in row["deliveries"]:
-        size = bytes_in_words(delivery["bytes"])
-        click.echo(
-            plain(f"  {local(delivery['received_at'])}  {delivery['verdict']:9}  {delivery['via']}  {size}")
-        )
-    click.echo("jobs:" if row["jobs"] else "jobs: none; no handler wants such an event")
-    for job in row["jobs"]:
-        _tell_job(job, [attempt for attempt in row["attempts"] if attempt["job"] == job["id"]])
-
-
-def _tell_job(job: Row, attempts: list[Row]) -> None:
-    said = f"  {job['handler']}: {job['state']}"
-    if job["state"] == "ready" and job["attempts"]:
-        said += f", again at {local(job['run_at'])}"
-    if job["state"] == "waiting":
-        said += f" for {job['waits_for']}"
-    click.echo(plain(said + (f": {job['last_error']}" if job["last_error"] else "")))
-    for attempt in attempts:
-        seconds = (attempt["ended_at"] - attempt["started_at"]) / 1000
-        began = local(attempt["started_at"])
-        line = f"    attempt {attempt['number']}: {began}, {seconds:.1f} s, {attempt['outcome']}"
-        click.echo(plain(line + (f": {attempt['error']}" if attempt["error"] else "")))
-    if job["result"]:
-        click.echo(plain(f"    result: {job['result']}"))
 
 
 @click.command

@@ -61,6 +61,20 @@ def _utc(unix_milliseconds: int) -> datetime:
     return utc(unix_milliseconds)
 
 
+def when(unix_milliseconds: int, *, now: int) -> str:
+    """The time on this machine's clock, and how far away that is."""
+    if unix_milliseconds > now:
+        return f"{local(unix_milliseconds)} (in {age(now, now=unix_milliseconds)})"
+    return f"{local(unix_milliseconds)} ({age(unix_milliseconds, now=now)} ago)"
+
+
+def length(milliseconds: int) -> str:
+    """A span of time in one unit, exact enough to compare attempts."""
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.1f} s"
+    return age(0, now=milliseconds) if milliseconds >= 36_000_000 else f"{milliseconds / 60_000:.1f} min"
+
+
 def age(then: int, *, now: int) -> str:
     """How long ago, in one unit."""
     seconds = max(0, (now - then) // 1000)

@@ -6,12 +6,15 @@ import asyncio
 import json
 import shlex
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import timedelta
+from typing import Any
 
 import click
 
 from receiver.cli.options import Common, common
+from receiver.sandbox.mischief import LIMITS, MISHAPS, Mischief
 from receiver.sandbox.options import Behaviour, Options
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -32,6 +35,21 @@ class _Delay(click.ParamType[timedelta]):
             self.fail(str(error), param, ctx)
 
 
+def _mischief(command: Callable[..., None]) -> Callable[..., None]:
+    """Add an option for each thing that can go wrong, `--wrong-credentials 0.1`."""
+    for one in reversed(fields(Mischief)):
+        limits = click.FloatRange(0, LIMITS[one.name]) if one.name in LIMITS else click.INT
+        command = click.option(
+            f"--{one.name.replace('_', '-')}",
+            type=limits,
+            default=one.default,
+            show_default=one.name not in MISHAPS,
+            metavar="P" if one.name in MISHAPS else "N",
+            help=one.metadata["help"],
+        )(command)
+    return command
+
+
 @click.command
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8100, show_default=True, help="0: a free one.")
@@ -40,6 +58,7 @@ class _Delay(click.ParamType[timedelta]):
 @click.option(
     "--api-key", "api_keys", multiple=True, help="Accept only this key; repeatable.  [default: any]"
 )
+@_mischief
 @common
 def sandbox(
     options: Common,
@@ -49,9 +68,14 @@ def sandbox(
     delay: timedelta,
     organization_id: str,
     api_keys: tuple[str, ...],
+    **mischief: Any,
 ) -> None:
-    """Serve stand-ins for the providers' APIs on loopback, until Ctrl-C."""
-    behaviour = Behaviour(delay=delay)
+    """Serve stand-ins for the providers' APIs on loopback, until Ctrl-C.
+
+    P is how often something goes wrong on purpose, from 0 (never) to 1 (always). While it runs, POST
+    the same names as JSON to /_sandbox/misbehave; what went wrong is counted at /_sandbox/counts.
+    """
+    behaviour = Behaviour(delay=delay, mischief=Mischief(**mischief))
     run(Options(host, port, organization_id, api_keys, behaviour), as_json=options.as_json)
 
 
@@ -91,6 +115,8 @@ def _greet(base_url: str, options: Options, *, as_json: bool) -> None:
     click.echo(f"  curl: curl -H {credential} -d {body} {base_url}/v1/video/create")
     click.echo(f"  SDK:  OpennoteClient(api_key={json.dumps(key)}, base_url={json.dumps(base_url)})")
     click.echo(f"  jobs: {base_url}/_sandbox/jobs")
+    mischief = shlex.quote(json.dumps({"failed": 0.5, "truncated": 0.5}))
+    click.echo(f"  misbehave: curl -d {mischief} {base_url}/_sandbox/misbehave")
 
 
 def _tell(name: str, fields: Mapping[str, object]) -> None:

@@ -40,7 +40,10 @@ api_keys = ["{api_key}"]
 {s3_base_url}
 
 [handlers]
-load = ["save_video"]       # names, modules, or files such as "my_handlers.py"
+load = [                    # names, modules, or files such as "my_handlers.py"
+    "save_video",
+    "probe",                # duration, size, codecs and a thumbnail; needs ffmpeg, and is cancelled without
+]
 
 [handlers.save_video]
 directory = "videos"

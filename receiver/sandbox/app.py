@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from receiver.sandbox import control, files
 from receiver.sandbox.callbacks import Callbacks
 from receiver.sandbox.jobs import VideoJobs
+from receiver.sandbox.mischief import Luck
 from receiver.sandbox.opennote import OpennoteApi
 from receiver.sandbox.options import Options, Tell, silent
 from receiver.sandbox.runner import Runner
@@ -38,13 +39,14 @@ def create_app(
             client = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None))
             async with client:
                 jobs = VideoJobs(clock=_now, new_id=lambda: str(uuid4()), behaviour=options.behaviour)
-                callbacks = Callbacks(client, clock=_now, tell=tell)
+                luck = Luck()
+                callbacks = Callbacks(client, clock=_now, luck=luck, tell=tell)
                 maker = VideoMaker(Path(directory), find=find)
-                async with Runner(jobs, maker, callbacks, tell=tell) as runner:
+                async with Runner(jobs, maker, callbacks, luck=luck, tell=tell) as runner:
                     app.router.routes[:] = [
-                        *OpennoteApi(options, jobs, runner, tell=tell).routes(),
-                        *files.routes(jobs),
-                        *control.routes(jobs, base_url=options.base_url),
+                        *OpennoteApi(options, jobs, runner, luck=luck, tell=tell).routes(),
+                        *files.routes(jobs, luck=luck),
+                        *control.routes(jobs, luck=luck, base_url=options.base_url),
                     ]
                     yield
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
 
 from receiver.sandbox.jobs import CallbackTry, Clock, VideoJob
+from receiver.sandbox.mischief import Luck
 from receiver.sandbox.options import Tell, is_loopback
+
+_ANSWER_BYTES = 1024
+_PIECES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,8 @@ class Message:
     url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    forged: dict[str, str] = field(default_factory=dict, repr=False)
+    """Headers in the place of some of these, for a try that nobody should believe."""
 
 
 def problem_with(url: str) -> str | None:
@@ -43,44 +51,98 @@ def problem_with(url: str) -> str | None:
 class Callbacks:
     """Delivers the callback of one job after the other; `client` must not use proxies or follow redirects."""
 
-    def __init__(self, client: httpx.AsyncClient, *, clock: Clock, tell: Tell) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, clock: Clock, luck: Luck, tell: Tell) -> None:
         self._client = client
         self._clock = clock
+        self._luck = luck
         self._tell = tell
+        self._passed = asyncio.Event()
+        """Set, and replaced, whenever a callback was delivered."""
 
     async def deliver(self, job: VideoJob, message: Message) -> None:
         """Send until it is answered with 2xx or the job's patience ends; each try is noted in the job."""
+        if self._luck.strikes("drop", job):
+            self._tell("callback.dropped", {"video_id": job.id, "url": message.url})
+            return
+        if self._luck.strikes("late", job):
+            await asyncio.sleep(job.mischief.late_seconds * self._luck.share("how late", job))
+        if self._luck.foresees("reorder", job):
+            await self._step_aside(job)
         waits = (0.0, *job.behaviour.retry_seconds)
         for number, wait in enumerate(waits, start=1):
             await asyncio.sleep(wait)
-            one = await self._send(message, job.behaviour.timeout_seconds)
-            job.callbacks.append(one)
-            self._report(job, message, one, number=number)
+            one = await self._try(job, message, number=number)
             if one.is_delivered:
+                self._let_pass()
+                if self._luck.strikes("duplicate", job):
+                    await self._try(job, message, number=number + 1)
                 return
         self._tell("callback.abandoned", {"video_id": job.id, "url": message.url, "tries": len(waits)})
 
-    async def _send(self, message: Message, timeout_seconds: float) -> CallbackTry:
+    async def _step_aside(self, job: VideoJob) -> None:
+        """Wait until a callback of another job was delivered, unless none is for some time."""
+        passed = self._passed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(job.mischief.late_seconds):
+                await passed.wait()
+            self._luck.counts["reorder"] += 1
+
+    def _let_pass(self) -> None:
+        self._passed.set()
+        self._passed = asyncio.Event()
+
+    async def _try(self, job: VideoJob, message: Message, *, number: int) -> CallbackTry:
+        turn = len(job.callbacks)
+        headers = message.headers
+        if message.forged and self._luck.strikes("wrong_credentials", job, turn=turn):
+            headers = headers | message.forged
+        body: bytes | AsyncIterator[bytes] = message.body
+        if self._luck.strikes("slow", job, turn=turn):
+            headers = headers | {"Content-Length": str(len(message.body))}
+            body = slowly(message.body, job.mischief.slow_seconds)
+        one = await self._send(message.url, headers, body, job.behaviour.timeout_seconds)
+        job.callbacks.append(one)
+        self._report(job, message, one, number=number)
+        return one
+
+    async def _send(
+        self, url: str, headers: dict[str, str], body: bytes | AsyncIterator[bytes], timeout_seconds: float
+    ) -> CallbackTry:
         sent_at = self._clock()
         try:
-            await _require_loopback(httpx.URL(message.url))
+            await _require_loopback(httpx.URL(url))
             async with asyncio.timeout(timeout_seconds):
-                status = await self._post(message)
+                status, answer = await self._post(url, headers, body)
         except TimeoutError:
             return CallbackTry(sent_at, error=f"no answer within {timeout_seconds:g}s")
         except (httpx.RequestError, OSError) as error:
             return CallbackTry(sent_at, error=f"{type(error).__name__}: {error}")
-        return CallbackTry(sent_at, status=status)
+        return CallbackTry(sent_at, status=status, answer=answer)
 
-    async def _post(self, message: Message) -> int:
-        stream = self._client.stream("POST", message.url, headers=message.headers, content=message.body)
-        async with stream as answer:  # only the status counts, so its body is left unread
-            return answer.status_code
+    async def _post(
+        self, url: str, headers: dict[str, str], body: bytes | AsyncIterator[bytes]
+    ) -> tuple[int, str]:
+        """Give the status, and the begin of the answer's body, which is for people only."""
+        async with self._client.stream("POST", url, headers=headers, content=body) as answer:
+            begin = b""
+            with suppress(httpx.RequestError):
+                async for chunk in answer.aiter_bytes(_ANSWER_BYTES):
+                    begin = chunk
+                    break
+            return answer.status_code, begin.decode("utf-8", "replace")
 
     def _report(self, job: VideoJob, message: Message, one: CallbackTry, *, number: int) -> None:
         fields: dict[str, object] = {"video_id": job.id, "url": message.url, "try": number}
         fields |= {"error": one.error} if one.status is None else {"status": one.status}
         self._tell("callback.delivered" if one.is_delivered else "callback.failed", fields)
+
+
+async def slowly(content: bytes, seconds: float) -> AsyncIterator[bytes]:
+    """Give content in pieces, the last one after so many seconds."""
+    step = max(1, -(-len(content) // _PIECES))
+    for start in range(0, len(content), step):
+        yield content[start : start + step]
+        await asyncio.sleep(seconds / _PIECES)
 
 
 async def _require_loopback(url: httpx.URL) -> None:

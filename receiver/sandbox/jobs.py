@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from receiver.sandbox.mischief import Mischief
 from receiver.sandbox.options import Behaviour
 from receiver.sandbox.videos import VideoFile
 
@@ -44,6 +45,8 @@ class CallbackTry:
     at: datetime
     status: int | None = None
     error: str | None = None
+    answer: str = ""
+    """How the body of the answer begins."""
 
     @property
     def is_delivered(self) -> bool:
@@ -67,6 +70,17 @@ class VideoJob:
     """Set when it failed."""
     finished_at: datetime | None = None
     callbacks: list[CallbackTry] = field(default_factory=list)
+    number: int = 0
+    """Which job it is since the start, from 0."""
+    is_over: bool = False
+    """Whether nothing more will be done about it: it has ended, and so have its callbacks."""
+    downloads: int = 0
+    """How often its file was asked for."""
+
+    @property
+    def mischief(self) -> Mischief:
+        """What may go wrong with it on purpose."""
+        return self.behaviour.mischief
 
     @property
     def status(self) -> JobStatus:
@@ -117,6 +131,7 @@ class VideoJobs:
     def create(self, order: Order, *, api_key: str) -> VideoJob:
         """Take an order; the job is pending."""
         job = VideoJob(self._new_id(), order, api_key, self.behaviour, created_at=self.now())
+        job.number = len(self._jobs)
         self._jobs[job.id] = job
         return job
 

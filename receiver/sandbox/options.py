@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from receiver.errors import UsageError
+from receiver.sandbox.mischief import Mischief
 
 Tell = Callable[[str, Mapping[str, object]], None]
 """Is given what happens, as it happens: a dotted name (`job.created`) and its fields (JSON values)."""
@@ -23,6 +24,8 @@ class Behaviour:
     """How long to wait before each further try of a callback that was not answered with 2xx."""
     timeout_seconds: float = 10.0
     """How long a callback waits for its answer."""
+    mischief: Mischief = field(default_factory=Mischief)
+    """What goes wrong on purpose."""
 
 
 @dataclass(frozen=True, slots=True)

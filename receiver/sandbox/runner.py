@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from receiver.sandbox.callbacks import Callbacks, Message
 from receiver.sandbox.jobs import VideoJob, VideoJobs
+from receiver.sandbox.mischief import Luck
 from receiver.sandbox.options import Tell
 from receiver.sandbox.videos import VideoMaker
 
-Compose = Callable[[VideoJob], Awaitable[Message | None]]
-"""Writes the callback of a finished job; None when nobody asked for one."""
+Compose = Callable[[VideoJob], Awaitable[Sequence[Message]]]
+"""Writes the callbacks of a finished job, in their order; none when nobody asked for them."""
 
 
 class Runner:
     """Runs every started job in a task of its own; leaving it (`async with`) cancels those that are left."""
 
-    def __init__(self, jobs: VideoJobs, maker: VideoMaker, callbacks: Callbacks, *, tell: Tell) -> None:
+    def __init__(
+        self, jobs: VideoJobs, maker: VideoMaker, callbacks: Callbacks, *, luck: Luck, tell: Tell
+    ) -> None:
         self._jobs = jobs
         self._maker = maker
         self._callbacks = callbacks
+        self._luck = luck
         self._tell = tell
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -41,9 +45,9 @@ class Runner:
 
     async def _run(self, job: VideoJob, compose: Compose) -> None:
         await self._finish(job)
-        message = await compose(job)
-        if message is not None:
+        for message in await compose(job):
             await self._callbacks.deliver(job, message)
+        job.is_over = True
 
     async def _finish(self, job: VideoJob) -> None:
         loop = asyncio.get_running_loop()
@@ -54,5 +58,8 @@ class Runner:
             job.fail(f"the sandbox can't write the video: {error.strerror}", at=self._jobs.now())
         else:
             await asyncio.sleep(max(0.0, due - loop.time()))
-            job.complete(video, at=self._jobs.now())
+            if self._luck.strikes("failed", job):
+                job.fail("The video could not be rendered.", at=self._jobs.now())
+            else:
+                job.complete(video, at=self._jobs.now())
         self._tell(f"job.{job.status}", {"video_id": job.id, "title": job.order.title})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
@@ -14,19 +15,25 @@ import uvicorn
 from receiver.errors import UsageError
 from receiver.sandbox.app import create_app
 from receiver.sandbox.options import Options, Tell, silent
+from receiver.sandbox.videos import find_ffmpeg
 
 _STOP_SECONDS = 2
 
 
 @asynccontextmanager
-async def serving(options: Options, *, tell: Tell = silent) -> AsyncIterator[str]:
+async def serving(
+    options: Options, *, tell: Tell = silent, find: Callable[[], str | None] = find_ffmpeg
+) -> AsyncIterator[str]:
     """Serve until the block is left; gives the base URL, for example `http://127.0.0.1:8100`.
 
-    Signals stay with the caller. Raise UsageError when the port can't be had.
+    `find` gives the path of an ffmpeg, or None to do without. Signals stay with the caller. Raise
+    UsageError when the port can't be had.
     """
     listener = _listen(options)
+    errors = logging.getLogger("uvicorn.error")
+    errors.addFilter(_is_no_cut)
     options = replace(options, port=listener.getsockname()[1])
-    server = _Server(_config(options, tell))
+    server = _Server(_config(options, tell, find))
     task = asyncio.create_task(server.serve(sockets=[listener]), name="sandbox")
     try:
         await _started(server, task)
@@ -34,6 +41,7 @@ async def serving(options: Options, *, tell: Tell = silent) -> AsyncIterator[str
     finally:
         server.should_exit = True
         await task
+        errors.removeFilter(_is_no_cut)
 
 
 class _Server(uvicorn.Server):
@@ -52,9 +60,14 @@ class _Server(uvicorn.Server):
         self.is_ready.set()
 
 
-def _config(options: Options, tell: Tell) -> uvicorn.Config:
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """Whether a line is no complaint about an answer that was cut short on purpose."""
+    return "without completing response" not in record.getMessage()
+
+
+def _config(options: Options, tell: Tell, find: Callable[[], str | None]) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(options, tell=tell),
+        create_app(options, tell=tell, find=find),
         lifespan="on",
         ws="none",
         log_config=None,

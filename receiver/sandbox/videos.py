@@ -58,7 +58,7 @@ class VideoMaker:
         async with self._slots:
             program = await asyncio.to_thread(self._find)
             if program is None or not await _run(program, _arguments(name, path)):
-                await asyncio.to_thread(_write_sample, name, path)
+                await asyncio.to_thread(path.write_bytes, sample(name))
             return await asyncio.to_thread(_identify, path)
 
 
@@ -97,9 +97,10 @@ async def _run(program: str, arguments: list[str]) -> bool:
             await process.wait()
 
 
-def _write_sample(name: str, path: Path) -> None:
-    sample = resources.files("receiver.sandbox").joinpath("sample.mp4").read_bytes()
-    path.write_bytes(sample + _free_box(name.encode()))
+def sample(mark: str = "") -> bytes:
+    """Give the packaged sample; a mark makes it another file of the same pictures."""
+    packaged = resources.files("receiver.sandbox").joinpath("sample.mp4").read_bytes()
+    return packaged + _free_box(mark.encode()) if mark else packaged
 
 
 def _free_box(content: bytes) -> bytes:

@@ -16,6 +16,7 @@ from receiver.settings.values import (
     Host,
     NotYet,
     Proxies,
+    Remembered,
     StoreUrl,
 )
 from receiver.units import Duration, Size
@@ -78,9 +79,11 @@ class WorkerSettings(_Table):
 class RetentionSettings(_Table):
     """`[retention]`: how long things are kept."""
 
-    events: Duration = Field(timedelta(days=30), description="Events whose jobs are all done.")
-    dead: Duration = Field(timedelta(days=90), description="Events with a dead job.")
-    bodies: Duration = Field(timedelta(days=30), description="Body files of finished events.")
+    events: Remembered = Field(timedelta(days=30), description="Events whose jobs have all ended.")
+    dead: Remembered = Field(timedelta(days=90), description="Events with a dead job, if that is longer.")
+    bodies: Duration = Field(
+        timedelta(days=30), ge=timedelta(hours=1), description="Body files of such events."
+    )
 
 
 class LogSettings(_Table):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
+
+from receiver.units import Duration
+
+_SENDERS_REPEAT = timedelta(hours=72)
+"""How long the most patient known sender tries again (OpenAI)."""
 
 
 def is_loopback(host: str) -> bool:
@@ -90,6 +96,12 @@ def _file_url(value: str, scheme: str, later: str) -> str:
     return value
 
 
+def _remembered(value: timedelta) -> timedelta:
+    if value < _SENDERS_REPEAT:
+        raise ValueError("at least 3d: senders repeat what they sent for so long, and it would pass for news")
+    return value
+
+
 Host = Annotated[str, AfterValidator(_host)]
 Proxies = tuple[Annotated[str, AfterValidator(_proxy)], ...]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
@@ -99,3 +111,4 @@ NotYet = Annotated[bool, AfterValidator(_not_yet)]
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 StoreUrl = Annotated[str, AfterValidator(lambda value: _file_url(value, "sqlite", "postgresql:"))]
 BodiesUrl = Annotated[str, AfterValidator(lambda value: _file_url(value, "file", "s3:"))]
+Remembered = Annotated[Duration, AfterValidator(_remembered)]

@@ -60,6 +60,9 @@ class News(NamedTuple):
     """What a contradiction of a completed event is seen by: the link without its query string
     (`url …`) or a checksum of the inline video (`inline …`); None when the news carries neither."""
 
+    expires_at: int | None = None
+    """When the link of the video stops working, in unix milliseconds; None when that isn't known."""
+
     @property
     def key(self) -> str:
         """The event key."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl
 
 from pydantic import JsonValue
 
@@ -123,6 +124,7 @@ class Opennote:
             title=_text(result.get("title")),
             warnings=tuple(warnings),
             content=_content(result, digests) if what == "completed" else None,
+            expires_at=_expiry(_text(result.get("s3_url")) or "") if what == "completed" else None,
         )
 
     def place(self, payload: Payload) -> VideoPlace | None:
@@ -149,6 +151,7 @@ def callback_headers(organization_id: str, api_key: str, *, video_id: str) -> di
 def video_of(payload: Payload) -> Video:
     """Normalise a status object; a field of a wrong type counts as not given."""
     result = _result(payload)
+    expiry = _expiry(_text(result.get("s3_url")) or "")
     return Video(
         id=_text(payload.get("video_id")) or None,
         status=_text(payload.get("status")),
@@ -162,6 +165,7 @@ def video_of(payload: Payload) -> Video:
         model=_text(result.get("model")),
         error=_failure(payload, result),
         completed_at=_time(result.get("timestamp")),
+        expires_at=None if expiry is None else datetime.fromtimestamp(expiry // 1000, UTC),
     )
 
 
@@ -217,6 +221,20 @@ def _content(result: Payload, digests: Digests) -> str | None:
         return f"inline {checksum or hashlib.sha256(str(result['b64_video']).encode()).hexdigest()}"
     url = _text(result.get("s3_url"))
     return f"url {url.partition('?')[0].partition('#')[0]}" if url else None
+
+
+def _expiry(url: str) -> int | None:
+    """When a link that is signed for S3 (AWS Signature Version 4, query string) stops working, in ms."""
+    query = url.partition("?")[2]
+    if "X-Amz-Expires=" not in query:
+        return None
+    fields = dict(parse_qsl(query))
+    try:
+        signed_at = datetime.strptime(fields.get("X-Amz-Date", ""), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        expires_at = signed_at + timedelta(seconds=int(fields["X-Amz-Expires"]))
+    except (ValueError, OverflowError):
+        return None
+    return int(expires_at.timestamp()) * 1000
 
 
 def _result(payload: Payload) -> Payload:

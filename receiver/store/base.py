@@ -1,4 +1,4 @@
-"""Storage as three small protocols of verbs (intake, jobs, reads) and the values that they exchange.
+"""Storage as four small protocols of verbs (intake, jobs, reads, upkeep) and the values that they exchange.
 
 All times are unix milliseconds, UTC. Every verb may raise StoreDown (not reachable) or Unavailable
 (reachable, but it can't write now).
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from receiver.record import Arrival
+from receiver.record import Arrival, JobRow
 
 Row = dict[str, Any]
 """A row as it is shown: column names and JSON values."""
@@ -53,6 +54,17 @@ class Settlement(NamedTuple):
     """JSON text, at most 64 KiB."""
 
 
+class Lost(NamedTuple):
+    """A job that was taken from a worker that is gone."""
+
+    job: int
+    handler: str
+    crashes: int
+    """How often its process died; a job with any runs alone from now on."""
+    is_dead: bool
+    """Whether that was once too often."""
+
+
 class EventFilter(NamedTuple):
     """Which events; None = any. `since` and `until` are unix milliseconds of their first arrival."""
 
@@ -62,6 +74,28 @@ class EventFilter(NamedTuple):
     since: int | None = None
     until: int | None = None
     video: str | None = None
+
+
+class Keep(NamedTuple):
+    """What may be removed: that which was over before these times, in unix milliseconds."""
+
+    events_before: int
+    dead_before: int
+    """For events with a dead job, and their body files, when it is the earlier one."""
+    bodies_before: int
+
+
+class Pruned(NamedTuple):
+    """What was removed in one step, or would be in all of them."""
+
+    events: int = 0
+    deliveries: int = 0
+    jobs: int = 0
+    attempts: int = 0
+    digests: Sequence[str] = ()
+    """Body files that no row names any more: the caller's to remove."""
+    step: Sequence[Any] | None = None
+    """Where to go on; None after the last step."""
 
 
 class Intake(Protocol):
@@ -83,11 +117,14 @@ class Intake(Protocol):
 class Jobs(Protocol):
     """What workers do with jobs."""
 
-    async def claim(self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int) -> list[Row]:
+    async def claim(
+        self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int, alone: bool = False
+    ) -> list[Row]:
         """Claim up to `count` due jobs, of each handler at most its free slots.
 
         Wait up to `wait_ms` for one to be due. Each row holds the job, its claim number, its event
-        and the body, as the query `claimed_job` names them, and `results` of finished jobs.
+        and the body, as the query `claimed_jobs` names them, and `results` of finished jobs. Jobs whose
+        process died are given only to a worker that runs them `alone`, and it gets no others.
         """
         ...
 
@@ -102,10 +139,23 @@ class Jobs(Protocol):
         """
         ...
 
-    async def release(self, worker: str, *, died: bool = False) -> int:
-        """Give back all jobs of a worker that is gone; return how many.
+    async def release(self, worker: str, *, died: str | None = None) -> list[Lost]:
+        """Give back all jobs of a worker that is gone, and say which.
 
-        They are ready at once; but when the worker `died`, jobs that saw workers die before wait.
+        They are ready at once. When its process `died` (say why: "…its worker ran out of memory"), any of
+        them may have been the reason, and each runs alone from now on, until it ends in any other way; one
+        that was alone then is to blame for sure, and dead when that has happened three times.
+        """
+        ...
+
+    async def suspects(self) -> int:
+        """How many jobs wait to be run alone."""
+        ...
+
+    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
+        """Make new jobs of stored events (ids), beside the untouched old ones; return how many.
+
+        Ids that are not there are passed over.
         """
         ...
 
@@ -150,14 +200,36 @@ class Reads(Protocol):
         ...
 
 
-class Store(Intake, Jobs, Reads, Protocol):
-    """All three, and its end."""
+class Upkeep(Protocol):
+    """What removes what is old."""
+
+    async def prune(self, keep: Keep, step: Sequence[Any] | None = None) -> Pruned:
+        """Remove some of what is old, in a short transaction; go on with the `step` that it returns.
+
+        Never an event with a job that is to be done yet. The body files are the caller's to remove.
+        """
+        ...
+
+    async def prunable(self, keep: Keep) -> Pruned:
+        """What all steps would remove."""
+        ...
+
+
+class Store(Intake, Jobs, Reads, Upkeep, Protocol):
+    """All of them, and its end."""
 
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
 
     async def check(self) -> list[str]:
         """A full integrity check; the problems found, none when all is well."""
+        ...
+
+    async def backup(self, target: Path) -> list[str]:
+        """Copy the database, as it is at one moment, into a new file; return the body files that it names.
+
+        Raise StoreError or OSError.
+        """
         ...
 
     async def close(self) -> None:

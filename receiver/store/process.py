@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from receiver.errors import ReceiverError, StoreDamaged, StoreError, StoreInUse,
 from receiver.lifeline import end_with_parent
 from receiver.record import Arrival
 from receiver.store import wire
-from receiver.store.base import EventFilter, Rejection, Settlement
+from receiver.store.base import EventFilter, Keep, Rejection, Settlement
 from receiver.store.inspection import Inspection
 from receiver.store.lock import StoreLock
 from receiver.store.service import Service
@@ -28,6 +28,8 @@ EXIT_REFUSED = 2
 EXIT_FATAL = 4
 _LOCK_WAIT_SECONDS = 5.0
 _EXPIRY_SECONDS = 1.0
+_FIRST_PRUNE_SECONDS = 60.0
+_FOR_EVER_SECONDS = 1e10
 
 
 class Connection(asyncio.Protocol):
@@ -94,14 +96,28 @@ async def _record(service: Service, arguments: Any) -> list[tuple[str, str]]:
     return [(verdict, event_id) for verdict, event_id in receipts]
 
 
+async def _release(service: Service, worker: str, died: str | None) -> list[tuple[Any, ...]]:
+    return [tuple(lost) for lost in await service.release(worker, died=died)]
+
+
+async def _prune(service: Service, keep: Any, step: Any) -> tuple[Any, ...]:
+    return tuple(await service.prune(Keep(*keep), step))
+
+
+async def _prunable(service: Service, keep: Any) -> tuple[Any, ...]:
+    return tuple(await service.prunable(Keep(*keep)))
+
+
 # What travels is an array of arguments; named tuples are built again on this side.
 _VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "record": _record,
     "reject": lambda service, rows: service.reject([Rejection(*row) for row in rows]),
-    "claim": lambda service, a: service.claim(a[0], a[1], count=a[2], wait_ms=a[3]),
+    "claim": lambda service, a: service.claim(a[0], a[1], count=a[2], wait_ms=a[3], alone=a[4]),
     "settle": lambda service, a: service.settle([Settlement(*row) for row in a[1]], worker=a[0]),
     "renew": lambda service, a: service.renew(a[0], a[1]),
-    "release": lambda service, a: service.release(a[0], died=a[1]),
+    "release": lambda service, a: _release(service, *a),
+    "suspects": lambda service, a: service.suspects(),
+    "replay": lambda service, a: service.replay(a[0], a[1]),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "event": lambda service, a: service.event(a),
     "rejections": lambda service, a: service.rejections(limit=a),
@@ -111,6 +127,8 @@ _VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "bodies_in_use": lambda service, a: service.bodies_in_use(a),
     "all_bodies": lambda service, a: service.all_bodies(),
     "check": lambda service, a: service.check(),
+    "prune": lambda service, a: _prune(service, *a),
+    "prunable": _prunable,
 }
 
 
@@ -146,8 +164,18 @@ async def listen(service: Service, database: Path) -> Listener:
     return Listener(server, path, clients)
 
 
-async def run(database: Path, *, run_id: str, lease_seconds: float, must_exist: bool) -> int:
-    """Be the store until a signal, or until the file can't be trusted; return the exit status."""
+async def run(
+    database: Path,
+    *,
+    run_id: str,
+    lease_seconds: float,
+    must_exist: bool,
+    keeping: Callable[[Service], Coroutine[Any, Any, None]] | None = None,
+) -> int:
+    """Be the store until a signal, or until the file can't be trusted; return the exit status.
+
+    `keeping` removes what is old, beside the work.
+    """
     log = logs.get()
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -169,6 +197,8 @@ async def run(database: Path, *, run_id: str, lease_seconds: float, must_exist: 
         log.info("store.migrated", steps=[step.name for step in service.applied])
     inspection = Inspection(database, changes=service.changes)
     tasks = [loop.create_task(_expire(service, log)), loop.create_task(_inspect(inspection, service, log))]
+    if keeping is not None:
+        tasks.append(loop.create_task(keeping(service)))
     for task in tasks:
         task.add_done_callback(lambda task: _report(task, fail))
     status = await ended
@@ -214,6 +244,10 @@ def main() -> None:
     parser.add_argument("--run", required=True)
     parser.add_argument("--lease-seconds", type=float, required=True)
     parser.add_argument("--must-exist", action="store_true", help="for a store that is started again")
+    parser.add_argument("--bodies", type=Path, help="the folder of the body files; without it all is kept")
+    for name in ("events", "dead", "bodies"):
+        parser.add_argument(f"--keep-{name}-seconds", type=float, default=_FOR_EVER_SECONDS)
+    parser.add_argument("--prune-after-seconds", type=float, default=_FIRST_PRUNE_SECONDS)
     parser.add_argument("--log-format", default="auto")
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
@@ -231,6 +265,7 @@ def main() -> None:
                     run_id=options.run,
                     lease_seconds=options.lease_seconds,
                     must_exist=options.must_exist,
+                    keeping=_keeping(options),
                 )
             )
         finally:
@@ -240,6 +275,23 @@ def main() -> None:
     except OSError as error:
         sys.exit(_refuse(f"{options.database}: {error.strerror}"))
     sys.exit(status)
+
+
+def _keeping(options: argparse.Namespace) -> Callable[[Service], Coroutine[Any, Any, None]] | None:
+    if options.bodies is None:
+        return None
+
+    async def keep_up(service: Service) -> None:
+        from receiver import retention  # a minute after the start, at the earliest
+        from receiver.bodies import Bodies
+
+        await asyncio.sleep(options.prune_after_seconds)
+        ages = retention.Ages(
+            options.keep_events_seconds, options.keep_dead_seconds, options.keep_bodies_seconds
+        )
+        await retention.keep_up(service, Bodies(options.bodies), ages, log=logs.get())
+
+    return keep_up
 
 
 def _refuse(reason: str) -> int:

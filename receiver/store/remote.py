@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from receiver.errors import StoreDown, StoreError, Unavailable
-from receiver.record import Arrival
+from receiver.record import Arrival, JobRow
 from receiver.store import wire
 from receiver.store.base import (
     EventFilter,
+    Keep,
+    Lost,
+    Pruned,
     Receipt,
     Recorded,
     Rejection,
@@ -85,6 +88,7 @@ class Remote:
 
     def __init__(self, database: Path, *, run: str | None = None) -> None:
         """`run` is the `serve` whose store is meant; without it, whichever store serves the database."""
+        self._database = database
         self._path = wire.socket_path(database)
         self._run = run
         self._link: _Link | None = None
@@ -184,10 +188,13 @@ class Remote:
         """See `base.Intake`."""
         await self._ask("reject", [tuple(rejection) for rejection in rejections])
 
-    async def claim(self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int) -> list[Row]:
+    async def claim(
+        self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int, alone: bool = False
+    ) -> list[Row]:
         """See `base.Jobs`."""
         patience = _ANSWER_SECONDS + wait_ms / 1000
-        rows: list[Row] = await self._ask("claim", [worker, dict(free), count, wait_ms], seconds=patience)
+        arguments = [worker, dict(free), count, wait_ms, alone]
+        rows: list[Row] = await self._ask("claim", arguments, seconds=patience)
         return rows
 
     async def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
@@ -201,10 +208,17 @@ class Remote:
         """See `base.Jobs`."""
         await self._ask("renew", [worker, list(jobs)])
 
-    async def release(self, worker: str, *, died: bool = False) -> int:
+    async def release(self, worker: str, *, died: str | None = None) -> list[Lost]:
         """See `base.Jobs`."""
-        released: int = await self._ask("release", [worker, died])
-        return released
+        return [Lost(*lost) for lost in await self._ask("release", [worker, died])]
+
+    async def suspects(self) -> int:
+        """See `base.Jobs`."""
+        return int(await self._ask("suspects", None))
+
+    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
+        """See `base.Jobs`."""
+        return int(await self._ask("replay", [replay, list(events)]))
 
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """See `base.Reads`."""
@@ -250,6 +264,20 @@ class Remote:
         """See `base.Store`. A full check reads the whole file, so it may take minutes."""
         problems: list[str] = await self._ask("check", None, seconds=3600)
         return problems
+
+    async def prune(self, keep: Keep, step: Sequence[Any] | None = None) -> Pruned:
+        """See `base.Upkeep`."""
+        return Pruned(*await self._ask("prune", [tuple(keep), step]))
+
+    async def prunable(self, keep: Keep) -> Pruned:
+        """See `base.Upkeep`. It looks at every event that is old."""
+        return Pruned(*await self._ask("prunable", tuple(keep), seconds=3600))
+
+    async def backup(self, target: Path) -> list[str]:
+        """See `base.Store`. It is this process that copies: the store's may see no other folders."""
+        from receiver.store.sqlite.backup import copy
+
+        return await copy(self._database, target)
 
     async def close(self) -> None:
         """Hang up."""

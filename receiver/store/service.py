@@ -13,14 +13,27 @@ from typing import Any, TypeVar, cast
 
 from receiver.errors import StoreDamaged, StoreError, Unavailable
 from receiver.life import Move
-from receiver.record import Arrival
-from receiver.store.base import EventFilter, Receipt, Recorded, Rejection, Row, Settlement
+from receiver.record import Arrival, JobRow
+from receiver.store.base import (
+    EventFilter,
+    Keep,
+    Lost,
+    Pruned,
+    Receipt,
+    Recorded,
+    Rejection,
+    Row,
+    Settlement,
+)
 from receiver.store.bell import Bell
+from receiver.store.clock import DueClock
 from receiver.store.leases import Leases
+from receiver.store.sqlite.backup import copy
 from receiver.store.sqlite.database import Database, refusal
 from receiver.store.sqlite.intake import Intake
-from receiver.store.sqlite.jobs import DIED, LOST, OUTCOMES, Jobs
+from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
 from receiver.store.sqlite.reads import Reads, integrity
+from receiver.store.sqlite.retention import FIRST, Retention
 
 T = TypeVar("T")
 _WRITE_ERRORS = (
@@ -67,6 +80,7 @@ class Service:
         self._jobs = Jobs(self._database)
         self._reads = Reads(path)
         self._leases = Leases(lease_seconds, clock=monotonic)
+        self._due = DueClock(wall, monotonic)
         self._queue: list[Write] = []
         self._is_scheduled = False
         self._bell = Bell()
@@ -82,6 +96,7 @@ class Service:
         """The migrations that this start has run."""
         try:
             self._intake = Intake(self._database)
+            self._retention = Retention(self._database, self._intake)
             if run is not None:
                 self._take_over(run)
         except sqlite3.DatabaseError as error:
@@ -95,7 +110,7 @@ class Service:
                 self._leases.renew(worker)
             else:
                 lost = self._jobs.release(worker, now=self._wall(), reason="the receiver was restarted")
-                self._attempts[LOST] += lost
+                self._attempts[LOST] += len(lost)
         self._database.commit()
 
     # Writing: whatever queued while the last commit ran is the next transaction.
@@ -164,26 +179,35 @@ class Service:
         """See `base.Intake`."""
         await self._write(partial(self._intake.reject, rejections))
 
-    async def claim(self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int) -> list[Row]:
+    async def claim(
+        self, worker: str, free: Mapping[str, int], *, count: int, wait_ms: int, alone: bool = False
+    ) -> list[Row]:
         """See `base.Jobs`."""
         deadline = self._monotonic() + wait_ms / 1000
         while True:
             self._leases.renew(worker)
             ring = self._bell.next_ring()
-            claimed = await self._write(lambda: self._jobs.claim(worker, free, count=count, now=self._wall()))
+            claimed = await self._write(
+                lambda: self._jobs.claim(worker, free, count=count, now=self._due(), alone=alone)
+            )
             left_ms = (deadline - self._monotonic()) * 1000
             # What renewals did not know of a former claim is not held against this one.
             self._unknown.get(worker, set()).difference_update(row["job"] for row in claimed)
             if claimed or left_ms <= 0:
                 return claimed
-            due = self._jobs.next_due(list(free))
+            due = self._jobs.next_due(list(free), alone=alone)
             if due is not None:
-                left_ms = max(1, min(left_ms, due - self._wall()))
+                left_ms = max(1, min(left_ms, due - self._due()))
             await asyncio.wait([ring], timeout=left_ms / 1000)
 
     async def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
         """See `base.Jobs`."""
         self._leases.renew(worker)
+        if self._due.ahead_ms:
+            settlements = [
+                one if one.run_at is None else one._replace(run_at=one.run_at + self._due.ahead_ms)
+                for one in settlements
+            ]
         settled = await self._write(partial(self._jobs.settle, settlements, worker=worker))
         ended = [one.move for one, is_ours in zip(settlements, settled, strict=True) if is_ours]
         self._attempts.update(OUTCOMES[Move(move)] for move in ended)
@@ -198,32 +222,39 @@ class Service:
         lost = unknown & self._unknown.get(worker, set())
         self._unknown[worker] = unknown - lost
         if lost:
-            self._attempts[LOST] += await self._write(
-                partial(
-                    self._jobs.lose,
-                    sorted(lost),
-                    worker=worker,
-                    now=self._wall(),
-                    reason="the claim never arrived",
-                )
-            )
+            reason = "the claim never arrived"
+            lose = partial(self._jobs.lose, sorted(lost), worker=worker, now=self._wall(), reason=reason)
+            self._attempts[LOST] += len(await self._write(lose))
             self._bell.ring()
 
-    async def release(self, worker: str, *, died: bool = False) -> int:
+    async def release(self, worker: str, *, died: str | None = None) -> list[Lost]:
         """See `base.Jobs`."""
-        return await self._release(worker, reason=DIED if died else "the worker stopped")
+        return await self._release(worker, reason=died or "the worker stopped", died=died is not None)
 
-    async def _release(self, worker: str, *, reason: str) -> int:
+    async def _release(self, worker: str, *, reason: str, died: bool = False) -> list[Lost]:
         self._leases.forget(worker)
         self._unknown.pop(worker, None)
         try:
-            released = await self._write(lambda: self._jobs.release(worker, now=self._wall(), reason=reason))
+            lost = await self._write(
+                lambda: self._jobs.release(worker, now=self._due(), reason=reason, died=died)
+            )
         except Unavailable:
             self._leases.renew(worker)  # it still holds its jobs: they are asked for again when it runs out
             raise
-        self._attempts[LOST] += released
+        dead = sum(job.is_dead for job in lost)
+        self._attempts.update({LOST: len(lost) - dead, OUTCOMES[Move.FAIL]: dead})
         self._bell.ring()
-        return released
+        return lost
+
+    async def suspects(self) -> int:
+        """See `base.Jobs`."""
+        return self._jobs.suspects()
+
+    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
+        """See `base.Jobs`."""
+        made = await self._write(lambda: self._jobs.replay(replay, events, now=self._due()))
+        self._bell.ring()
+        return made
 
     async def expire_leases(self) -> list[str]:
         """Give back what silent workers hold; return their names."""
@@ -283,6 +314,26 @@ class Service:
     async def check(self) -> list[str]:
         """See `base.Store`."""
         return await asyncio.to_thread(integrity, self._database.path)
+
+    # Upkeep.
+
+    async def prune(self, keep: Keep, step: Sequence[Any] | None = None) -> Pruned:
+        """See `base.Upkeep`."""
+        events, following = await self._reads.old(step, keep)
+        is_first = step is None or step[0] == FIRST[0]
+        if is_first:
+            pruned = await self._write(partial(self._retention.remove_events, events, keep))
+        else:
+            pruned = await self._write(lambda: self._retention.remove_files(events, keep, now=self._wall()))
+        return pruned._replace(step=following)
+
+    async def prunable(self, keep: Keep) -> Pruned:
+        """See `base.Upkeep`."""
+        return await self._reads.prunable(keep)
+
+    async def backup(self, target: Path) -> list[str]:
+        """See `base.Store`."""
+        return await copy(self._database.path, target)
 
     async def abandon(self) -> None:
         """End the thread that reads, or the process would wait for it; the file is not written any more."""

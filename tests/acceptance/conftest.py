@@ -397,11 +397,11 @@ class Receiver:
     def files(self, *of: str) -> dict[str, bytes]:
         """The finished videos (of these video ids, if named) by file name.
 
-        Nothing but they, their descriptions and the notes may lie in the folder.
+        Nothing but they, their descriptions, thumbnails and the notes may lie in the folder.
         """
         paths = sorted(self.videos.iterdir()) if self.videos.is_dir() else []
         visible = [path for path in paths if path.name != ".receiver"]
-        assert all(path.suffix in (".mp4", ".json") and path.is_file() for path in visible), visible
+        assert all(path.suffix in (".mp4", ".json", ".jpg") and path.is_file() for path in visible), visible
         return {
             path.name: path.read_bytes()
             for path in visible

@@ -310,7 +310,7 @@ def test_what_init_says_next_works_to_the_letter(tmp_path: Path) -> None:
         receiver.start()
         assert receiver.run("send", "opennote", "--to", receiver.url).status == 0
         [event] = receiver.settled(count=1)
-        assert event["jobs"][0]["state"] == "done"
+        assert {job["handler"]: job["state"] for job in event["jobs"]}["save_video"] == "done"
         assert list(receiver.files().values()) == [a_video()]
 
 

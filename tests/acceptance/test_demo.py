@@ -73,8 +73,22 @@ def test_from_an_empty_folder_videos_of_both_forms_arrive_in_time(tmp_path: Path
     ]
     assert {video["inline"] for video in videos} == {True, False}, "at least one by link and one inline"
     assert {bool(video["url"]) for video in videos} == {True, False}
-    assert [job["state"] for event in events for job in event["jobs"]] == ["done"] * len(saved)
+    assert [job["state"] for event in events for job in event["jobs"]] == ["done"] * len(saved) * 2
+    probed = {line["path"]: line for line in told if line["event"] == "video.probed"}
+    assert probed.keys() == {str(path) for path in saved.values()}
+    for line in probed.values():
+        assert (line["duration_seconds"], line["width"], line["video_codec"]) == (3.0, 320, "h264")
+        assert Path(line["thumbnail"]).read_bytes().startswith(b"\xff\xd8")
     assert processes_in(tmp_path) == []
+
+
+def test_without_ffmpeg_the_videos_arrive_and_it_says_what_is_missing(tmp_path: Path) -> None:
+    nothing = {"PATH": str(tmp_path), "IMAGEIO_FFMPEG_EXE": str(tmp_path / "nothing")}
+    ended = run("demo", "--once", folder=tmp_path, environment=nothing)
+
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.stdout.count("same SHA-256") == 3
+    assert ended.stdout.count("handler probe: needs ffprobe or ffmpeg: install ") == 3
 
 
 def test_without_once_it_keeps_serving_until_ctrl_c(tmp_path: Path) -> None:
@@ -93,6 +107,7 @@ def test_without_once_it_keeps_serving_until_ctrl_c(tmp_path: Path) -> None:
         sent = run(*hint[1:], folder=tmp_path)
         assert sent.status == 0, "what it says to try next works"
         assert any(b"file: " in line for line in process.stdout), "and it tells what becomes of it"
+        assert any(b"; thumbnail: " in line for line in process.stdout)
         family = children_of(process.pid)
         assert len(family) == 3
         process.send_signal(signal.SIGINT)

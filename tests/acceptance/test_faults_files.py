@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from receiver.files import OutputDirectory
+from tests.acceptance.conftest import Receiver, a_video, callback, is_running, until
 
 CALLS = ("write", "fsync", "unlinkat", "flock")
 CONTENT = b"a video, more or less" * 20_000
@@ -95,3 +98,54 @@ def _kills(call: str, tmp_path: Path, former: bytes | None) -> Iterator[bool]:
         save(folder, CONTENT)
         assert finished(folder) == {"a.mp4": CONTENT}, "its own name, again"
         assert list((folder / "videos" / ".receiver" / "partial").iterdir()) == []
+
+
+@pytest.mark.debian
+@pytest.mark.root
+@pytest.mark.fault("C5")
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("fsync", 2), ("linkat", 1), ("unlinkat", 1), ("linkat", 2)],
+    ids=["written", "named", "tidied", "described"],
+)
+def test_a_worker_that_is_killed_at_a_step_of_an_output_leaves_a_whole_one_or_none(
+    receiver: Receiver, call: str, number: int
+) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("needs the Debian package strace")
+    if os.geteuid() != 0:
+        pytest.skip("needs root to trace a process that is no child of ours")
+    receiver.start("--handlers", "save_video").ready()
+    worker = receiver.child("receiver.worker")
+    video = a_video(padding=3_000_000)
+    with _killing(worker, call, number):
+        receiver.accepted(callback("v1", video=video))
+        until(partial(_has_ended, worker), what=f"the kill at {call} number {number}")
+        assert set(receiver.files().values()) <= {video}
+    (event,) = receiver.settled(count=1)
+    assert event["jobs"][0]["state"] == "done"
+    assert list(receiver.files().values()) == [video]
+    assert len(list(receiver.videos.glob("*.json"))) == 1
+    assert receiver.halves() == []
+
+
+def _has_ended(pid: int) -> bool:
+    return not is_running(pid)
+
+
+@contextmanager
+def _killing(pid: int, call: str, nth: int) -> Iterator[None]:
+    """Have a running process killed as it makes its nth such call from now on."""
+    inject = f"inject={call}:signal=SIGKILL:when={nth}"
+    command = ["strace", "-f", "-qq", "-p", str(pid), "-o", os.devnull, "-e", f"trace={call}", "-e", inject]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as tracer:
+        try:
+            threads = Path(f"/proc/{pid}/task")
+            until(
+                lambda: all(
+                    "TracerPid:\t0" not in (each / "status").read_text() for each in threads.iterdir()
+                )
+            )
+            yield
+        finally:
+            tracer.kill()  # asked politely, it may wait for a thread that is no more

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import attack, beside, big, small, start, stored
+from tests.bench import attack, beside, big, downloads, jobs, small, start, stored
 from tests.bench.options import Options, parse
 from tests.bench.programs import Broken
 from tests.bench.report import Section, goals_as_text
@@ -28,6 +28,8 @@ _NEEDS = {
     "start": (),
     "handlers": ("wrk",),
     "attack": ("wrk",),
+    "jobs": (),
+    "downloads": ("curl",),
 }
 _MEASURES: dict[str, Callable[[Options], Section | list[Section]]] = {
     "small": small.measure,
@@ -36,6 +38,8 @@ _MEASURES: dict[str, Callable[[Options], Section | list[Section]]] = {
     "start": start.measure,
     "handlers": beside.measure,
     "attack": attack.measure,
+    "jobs": jobs.measure,
+    "downloads": downloads.measure,
 }
 
 

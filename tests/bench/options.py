@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench.programs import ROOT
 
-SECTIONS = ("small", "big", "stored", "start", "handlers", "attack")
+SECTIONS = ("small", "big", "stored", "start", "handlers", "attack", "jobs", "downloads")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from receiver.store.base import Keep
 from receiver.store.sqlite import known
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
-from tests.contract.stand import arrival
+from receiver.store.sqlite.retention import Retention
+from tests.contract.stand import AGES_AGO, arrival
 
 VIDEOS = 700
 
@@ -89,3 +91,24 @@ def test_two_videos_of_one_hash_are_two_videos(database: Database, monkeypatch: 
 def test_the_hash_of_an_id_stays_what_it_is() -> None:
     assert known.hash_of("vid-1") == 135163415867705649
     assert -(2**63) <= known.hash_of("ü" * 300) < 2**63
+
+
+def test_an_event_that_was_removed_is_news_again_wherever_it_was_known_from(database: Database) -> None:
+    videos = [f"vid-{number}" for number in range(VIDEOS)]
+    intake = Intake(database)
+    record(database, intake, videos)
+    retention = Retention(database, intake)
+    old, keep = videos[1::2], Keep(AGES_AGO + 1, 0, 0)
+    assert 0 < indexed(database) < VIDEOS
+    for start in range(1, VIDEOS, 20):
+        database.begin()
+        retention.remove_events(range(start + 1, start + 20, 2), keep)
+        database.commit()
+
+    assert set(record(database, intake, videos[::2])) == {"duplicate"}
+    assert set(record(database, intake, old)) == {"accepted"}
+    record(database, intake, [f"more-{number}" for number in range(VIDEOS)])
+    again = Intake(database)
+    assert set(record(database, again, videos)) == {"duplicate"}
+    strays = "SELECT count(*) FROM events_of_videos WHERE event NOT IN (SELECT seq FROM events)"
+    assert database.connection.execute(strays).fetchone()[0] == 0

@@ -75,7 +75,7 @@ def test_every_statement_of_the_migrations_is_applied(database: Path) -> None:
     for step in available("sqlite"):
         for name in re.findall(r"^DROP INDEX (\w+)", step.sql, re.MULTILINE):
             del expected[name]
-        created = re.findall(r"^CREATE (?:UNIQUE )?(TABLE|INDEX) (\w+)", step.sql, re.MULTILINE)
+        created = re.findall(r"^CREATE (?:UNIQUE )?(TABLE|INDEX|TRIGGER) (\w+)", step.sql, re.MULTILINE)
         expected |= {name: kind.lower() for kind, name in created}
     with connected(database) as connection:
         assert schema(connection) == expected
@@ -126,13 +126,13 @@ def test_files_and_folders_are_private(tmp_path: Path) -> None:
     [
         "INSERT INTO jobs (event, handler, state) VALUES (1, 'save', 'asleep')",
         "INSERT INTO jobs (event, handler, state) VALUES (1, 'save', 'DONE')",
-        "INSERT INTO attempts VALUES (1, 1, 1, 'w', 1, 2, 'vanished', NULL)",
-        "INSERT INTO attempts VALUES (1, 1, 1, 'w', 'noon', 2, 'done', NULL)",
-        "INSERT INTO deliveries VALUES (1, 1, 'maybe', 'poll', 1, '', '', '', 2, '{}', NULL, NULL, NULL)",
-        "INSERT INTO deliveries VALUES (1, 1, 'accepted', 'fax', 1, '', '', '', 2, '{}', NULL, NULL, NULL)",
-        "INSERT INTO deliveries VALUES (1, 1, 'accepted', 'poll', 1, '', '', '', 2, NULL, NULL, NULL, NULL)",
-        "INSERT INTO deliveries VALUES (1, 1, 'accepted', 'poll', 1, '', '', '', 2, '{}', 'aa', '{}', NULL)",
-        "INSERT INTO deliveries VALUES (1, 1, 'accepted', 'poll', 1, '', '', '', 2, NULL, 'aa', NULL, NULL)",
+        "INSERT INTO attempts VALUES (1, 1, 1, 'w', 1, 2, 'vanished', NULL, NULL)",
+        "INSERT INTO attempts VALUES (1, 1, 1, 'w', 'noon', 2, 'done', NULL, NULL)",
+        "INSERT INTO deliveries VALUES (1, 1, 'maybe', 'poll', 1, '', '', '', 2, '{}', NULL, NULL, NULL, NULL)",
+        "INSERT INTO deliveries VALUES (1, 1, 'accepted', 'fax', 1, '', '', '', 2, '{}', NULL, NULL, NULL, NULL)",
+        "INSERT INTO deliveries VALUES (1, 1, 'accepted', 'poll', 1, '', '', '', 2, NULL, NULL, NULL, NULL, NULL)",
+        "INSERT INTO deliveries VALUES (1, 1, 'accepted', 'poll', 1, '', '', '', 2, '{}', 'aa', '{}', NULL, NULL)",
+        "INSERT INTO deliveries VALUES (1, 1, 'accepted', 'poll', 1, '', '', '', 2, NULL, 'aa', NULL, NULL, NULL)",
     ],
 )
 def test_the_schema_itself_refuses_what_makes_no_sense(database: Path, statement: str) -> None:

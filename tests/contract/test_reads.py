@@ -194,7 +194,7 @@ async def test_the_figures_count_what_the_tables_have(opening: Opening, database
             assert await store.settle([again], worker="w") == [True]
             assert await store.settle([again], worker="w") == [False]  # counted once
         await claim_one_of_many(store, "lost", "e")
-        await store.release("lost", died=True)
+        await store.release("lost")
         await claim_one_of_many(store, "w", "e")
         await store.renew("w", [])
         await store.renew("w", [])  # it does not know of its claim

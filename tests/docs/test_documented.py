@@ -18,7 +18,7 @@ from receiver.model import EVENT_TYPES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "receiver"
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deploy/README.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deploy/README.md", "handlers/README.md")
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -11,38 +10,35 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import tomllib
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from pydantic import BaseModel
-from structlog.testing import capture_logs
 
-import receiver
-from receiver import dispatch, logs, settings
+import receiver.testing
+from receiver import settings
 from receiver.cli import COMMANDS, cli, sample
 from receiver.context import Context
-from receiver.event import Event, StoredBody
-from receiver.fetch import Fetcher
+from receiver.event import Event
 from receiver.loading import Loaded, load
 from receiver.model import Video
 from receiver.outcome import Cancel, Done, Fail, Outcome, Retry
 from receiver.sources import opennote
+from receiver.testing import RecordingContext, by_link, failed, inline, run_async, sample_video
 from receiver.units import duration
-from tests.file_server import serving_files
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def blocks(language: str) -> list[str]:
@@ -75,50 +71,20 @@ class Stage:
 
     folder: Path
     loaded: Loaded
-    fetcher: Fetcher
-    threads: ThreadPoolExecutor
 
-    async def run(self, name: str, *, kind: str, results: dict[str, Any] | None = None) -> Outcome:
-        """Run one of them on a sample event."""
+    def context(self, event: Event, **options: Any) -> RecordingContext:
+        """Give an event a context; its settings are those of the configuration."""
+        return RecordingContext(event, folder=self.folder, **options)
+
+    async def run(self, name: str, context: RecordingContext) -> Outcome:
+        """Run one of the handlers."""
         handler = next(handler for handler in self.loaded.handlers if handler.name == name)
-        video = sample.packaged_video() if kind == "completed" else None
-        raw = b"".join(sample.opennote(kind, video_id="v1", video=video, url=None, timestamp=NOW.isoformat()))
-        payload = json.loads(raw)
-        event = Event(
-            id="evt_aaaaaaaaaaaaaaaa",
-            source="opennote",
-            type="video.completed" if kind == "completed" else "video.failed",
-            key=f"v1@org:{kind}",
-            received_at=NOW,
-            warnings=(),
-            video=opennote.video_of(payload),
-            payload=payload,
-            body=StoredBody(raw=raw),
-        )
-        assert event.type in handler.types
-        assert handler.source in (None, event.source)
-        context = Context(
-            event=event,
-            place=opennote.place_of(payload),
-            fetcher=self.fetcher,
-            folder=self.folder,
-            log=logs.get(),
-            attempt=1,
-            attempts=handler.attempts,
-            idempotency_key=f"{event.id}:{name}",
-            replay=None,
-            settings=self.loaded.settings[handler.router_name],
-            results=results or {},
-            deadline=datetime.now(UTC) + timedelta(minutes=1),
-        )
-        ran = await dispatch.run(
-            handler, event, context, timeout_seconds=30, threads=self.threads, log=logs.get()
-        )
-        return ran.outcome
+        context.settings = self.loaded.settings[handler.router_name]
+        return await run_async(handler, context.event, context)
 
 
-@asynccontextmanager
-async def staged(folder: Path, **tables: dict[str, Any]) -> AsyncIterator[Stage]:
+@contextmanager
+def staged(folder: Path, **tables: dict[str, Any]) -> Iterator[Stage]:
     """Write every Python block to the file that its first line names, and load them all."""
     files = []
     for block in blocks("python"):
@@ -126,13 +92,9 @@ async def staged(folder: Path, **tables: dict[str, Any]) -> AsyncIterator[Stage]
         (folder / name).write_text(block, "utf-8")
         files.append(name)
     known, path = set(sys.modules), sys.path.copy()
-    fetcher = Fetcher(max_bytes=10**7)
     try:
-        loaded = load(files, folder=folder, tables=tables, sources=["opennote"])
-        with ThreadPoolExecutor(1) as threads:
-            yield Stage(folder, loaded, fetcher, threads)
+        yield Stage(folder, load(files, folder=folder, tables=tables, sources=["opennote"]))
     finally:
-        await fetcher.aclose()
         sys.path[:] = path
         for name in {file.removesuffix(".py") for file in files} - known:
             sys.modules.pop(name, None)
@@ -143,50 +105,81 @@ async def test_the_first_handler_is_ten_lines_and_saves_the_video(tmp_path: Path
     lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
     assert len(lines) <= 10
 
-    async with staged(tmp_path) as stage:
-        with capture_logs() as told:
-            outcome = await stage.run("my_handler.shelve", kind="completed")
+    with staged(tmp_path) as stage:
+        context = stage.context(by_link(title="Cells"))
+        outcome = await stage.run("my_handler.shelve", context)
 
     assert stage.loaded.warnings == ()
     assert isinstance(outcome, Done)
-    saved = Path(outcome.result["path"])
-    assert saved.parent == tmp_path / "shelf"
-    digests = [hashlib.sha256(path.read_bytes()).digest() for path in (saved, sample.packaged_video())]
-    assert digests[0] == digests[1]
-    assert told[-1]["event"] == "video.shelved"
+    (saved,) = context.saved
+    assert outcome.result == {"path": str(tmp_path / "shelf" / "Cells-vid_sample.mp4")}
+    assert (str(saved.path), saved.bytes) == (outcome.result["path"], len(sample_video()))
+    assert context.lines[-1].event == "video.shelved"
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [("200 OK", Done), ("503 Service Unavailable", Retry), ("422 Unprocessable Content", Fail)],
-)
+@pytest.mark.parametrize(("status", "expected"), [(200, Done), (503, Retry), (422, Fail)])
 async def test_the_second_handler_decides_by_what_the_catalogue_says(
-    tmp_path: Path, status: str, expected: type
+    tmp_path: Path, status: int, expected: type
 ) -> None:
-    async with serving_files() as catalogue:
-        catalogue.give("/videos", b"{}", status=status, headers="Connection: close\r\n")
-        async with staged(tmp_path, announce={"url": f"{catalogue.base}/videos"}) as stage:
-            with capture_logs():
-                shelved = await stage.run("my_handler.shelve", kind="completed")
-                assert isinstance(shelved, Done)
-                outcome = await stage.run(
-                    "announce", kind="completed", results={"my_handler.shelve": shelved.result}
-                )
+    catalogue = "https://elsewhere.example.com/videos"
+    with staged(tmp_path, announce={"url": catalogue}) as stage:
+        event = inline(title="Cells")
+        shelved = await stage.run("my_handler.shelve", stage.context(event))
+        assert isinstance(shelved, Done)
+        context = stage.context(event, results={"my_handler.shelve": shelved.result})
+        context.answer("POST", catalogue, status=status)
+        outcome = await stage.run("announce", context)
 
     assert type(outcome) is expected
-    assert [request.split()[0] for request in catalogue.requests] == ["POST"]
+    (asked,) = context.asked
+    assert json.loads(asked.content) == {"title": "Cells", **shelved.result}
     if isinstance(outcome, Retry):
         assert outcome.after == timedelta(minutes=5)
 
 
 @pytest.mark.anyio
 async def test_the_plain_function_cancels_with_the_providers_reason(tmp_path: Path) -> None:
-    async with staged(tmp_path) as stage:
-        outcome = await stage.run("announce.lament", kind="failed")
+    with staged(tmp_path) as stage:
+        outcome = await stage.run("announce.lament", stage.context(failed(message="too long a script")))
 
     assert isinstance(outcome, Cancel)
-    assert outcome.reason == "nothing to announce: a sample failure"
+    assert outcome.reason == "nothing to announce: too long a script"
+
+
+HANDLERS = (ROOT / "handlers" / "README.md").read_text("utf-8")
+
+
+@pytest.fixture
+def author(tmp_path: Path) -> Path:
+    """A project of somebody who has written the README's handler and the tests that are shown for it."""
+    (block,) = re.findall(r"^```python\n(.*?)^```$", HANDLERS, flags=re.MULTILINE | re.DOTALL)
+    for text in (blocks("python")[0], block):
+        (tmp_path / text.splitlines()[0].removeprefix("# ")).write_text(text, "utf-8")
+    fixtures = """
+        from receiver.testing import Done, inline
+
+        def test_fixtures(run_handler, receiver_context, tmp_path):
+            assert isinstance(run_handler("my_handler.py", inline()), Done)
+            assert len(list(tmp_path.glob("shelf/*.mp4"))) == 1
+            assert receiver_context(inline(), attempt=3).attempt == 3
+        """
+    (tmp_path / "test_fixtures.py").write_text(textwrap.dedent(fixtures), "utf-8")
+    return tmp_path
+
+
+def test_the_tests_that_are_shown_to_authors_pass_in_a_project_of_theirs(author: Path) -> None:
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=author, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
+
+
+def test_every_name_of_the_kit_for_tests_is_explained() -> None:
+    names = set(receiver.testing.__all__) - {"Line", "Asked", "Outcome"}  # told by what has them
+
+    assert {name for name in names if not re.search(rf"\b{name}\b", HANDLERS)} == set()
 
 
 # The names and commands that it shows.
@@ -356,6 +349,14 @@ def test_the_shipped_handlers_settings_are_in_the_readme() -> None:
     from handlers.save_video import Settings
 
     assert {key for key in Settings.model_fields if f"`{key}`" not in section("Configure")} == set()
+
+
+def test_the_settings_of_a_target_of_forward_are_beside_it() -> None:
+    from handlers.forward import Settings, Target
+
+    assert {key for key in Settings.model_fields if f"`{key}`" not in section("Configure")} == set()
+    shown = (ROOT / "handlers/README.md").read_text("utf-8").partition("\n## forward\n")[2]
+    assert {key for key in Target.model_fields if not re.search(rf"\b{key}(`| = )", shown)} == set()
 
 
 def test_the_environment_variable_of_the_readme_works(

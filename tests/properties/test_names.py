@@ -55,6 +55,7 @@ TEMPLATES = st.sampled_from(
 )
 
 
+@pytest.mark.fault("F1")
 @given(TEMPLATES, FIELDS, st.sampled_from(["mp4", "webm", "json"]))
 @example("{title}-{id}", dict.fromkeys(names.FIELDS, "CON"), "mp4")
 @example("{title}", dict.fromkeys(names.FIELDS, "NUL." + 300 * "a"), "mp4")

@@ -213,7 +213,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _release(self, worker: str) -> None:
         held = self._held_by(worker)
-        assert self.do(self.service.release(worker)) == len(held)
+        assert len(self.do(self.service.release(worker))) == len(held)
         self.deadlines.pop(worker, None)
         self._lose(held)
 

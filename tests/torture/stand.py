@@ -97,7 +97,7 @@ class Stand:
         swept = len(self.receiver.log("bodies.swept"))
         (self.receiver.folder / "gate").touch()
         self.receiver.start(*OPTIONS)
-        until(lambda: _unfinished(self.database) == 0, seconds=_DRAIN_SECONDS, what="the end of every job")
+        until(lambda: unfinished(self.database) == 0, seconds=_DRAIN_SECONDS, what="the end of every job")
         if before.orphans or before.temporary:
             self.receiver.logged("bodies.swept", count=swept + 1)
         self.receiver.stop(signal.SIGTERM)
@@ -168,7 +168,7 @@ def standing(folder: Path, *, name: str = "") -> Iterator[Stand]:
     ledger.close()
 
 
-def _unfinished(database: Path) -> int:
+def unfinished(database: Path) -> int:
     """How many jobs the running store still has to do; it says so itself."""
 
     async def ask() -> int:

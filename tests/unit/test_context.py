@@ -172,6 +172,7 @@ async def test_a_body_file_that_is_gone_is_hopeless(fetcher: Fetcher, tmp_path: 
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("B11", "S14")
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -194,6 +195,7 @@ async def test_what_is_no_video_is_not_saved(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("S8")
 async def test_a_download_that_breaks_leaves_no_file(
     files: FileServer, fetcher: Fetcher, tmp_path: Path
 ) -> None:
@@ -233,6 +235,7 @@ async def test_a_broken_download_goes_on_where_it_broke(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("S11")
 @pytest.mark.parametrize("etags", [('"v1"', '"v2"'), ('W/"v1"', 'W/"v1"')])
 async def test_two_files_are_never_stitched_together(
     files: FileServer, fetcher: Fetcher, tmp_path: Path, etags: tuple[str, str]
@@ -283,6 +286,7 @@ async def test_a_body_without_the_promised_text_is_hopeless(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("S1", "S2")
 async def test_a_link_outside_its_base_is_never_asked_for(
     files: FileServer, fetcher: Fetcher, tmp_path: Path
 ) -> None:
@@ -362,6 +366,7 @@ async def test_a_cancelled_save_leaves_nothing_and_no_open_file(
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize("video", [MP4, MP4 * 1000])
 async def test_a_write_that_fails_is_an_error_and_leaves_no_file(
     fetcher: Fetcher, tmp_path: Path, video: bytes
@@ -418,6 +423,17 @@ async def test_json_is_saved_under_the_same_rules(fetcher: Fetcher, tmp_path: Pa
     assert saved.sha256 == hashlib.sha256(saved.path.read_bytes()).hexdigest()
     other = a_context(an_event("evt_bbbbbbbb22222222"), None, fetcher, tmp_path)
     assert (await other.save_json("../Cells", {})).path.name == "_Cells~22222222.json"
+
+
+@pytest.mark.anyio
+async def test_a_small_file_is_saved_under_the_same_rules(fetcher: Fetcher, tmp_path: Path) -> None:
+    context = a_context(an_event(), None, fetcher, tmp_path)
+    saved = await context.save_file("../Cells.jpg", b"picture", directory=tmp_path / "elsewhere")
+    assert saved.path == tmp_path / "elsewhere" / "_Cells.jpg"
+    assert saved.path.read_bytes() == b"picture"
+    for name in ("Cells", ".jpg", "Cells.", "Cells.j/pg"):
+        with pytest.raises(Hopeless, match="with an extension"):
+            await context.save_file(name, b"picture")
 
 
 @pytest.mark.anyio

@@ -22,7 +22,7 @@ SECRETS = {"token": "token_file", "api_keys": "api_keys_file"}
 def example(*, with_defaults: bool = False) -> str:
     """The example's text; `with_defaults` takes the comment sign from the lines that show defaults."""
     text = (DEPLOY / "receiver.toml").read_text("utf-8")
-    return re.sub(r"^# (?=[a-z0-9_]+ = )", "", text, flags=re.MULTILINE) if with_defaults else text
+    return re.sub(r"^# (?=\[\[|[a-z0-9_]+ = )", "", text, flags=re.MULTILINE) if with_defaults else text
 
 
 def load(text: str, folder: Path) -> settings.Settings:
@@ -87,8 +87,21 @@ def test_the_example_shows_every_setting_of_save_video() -> None:
     assert Settings(template=table["template"]) == Settings()
 
 
+def test_the_example_shows_every_setting_of_a_target_of_forward() -> None:
+    from handlers.forward import Settings, Target
+
+    tables = tomllib.loads(example(with_defaults=True))["handlers"]["forward"]
+    (shown,) = tables["targets"]
+
+    assert tables.keys() == Settings.model_fields.keys()
+    assert shown.keys() == Target.model_fields.keys() - {"secret"}
+    given = {"name": shown["name"], "url": shown["url"], "secret": "whsec_c2VjcmV0", "secret_file": None}
+    plain = Target.model_validate(given)
+    assert Target.model_validate(shown | given).model_dump() == plain.model_dump()
+
+
 def test_every_credential_of_the_example_is_loaded_by_the_unit() -> None:
-    wanted = set(re.findall(rf'"{CREDENTIALS}/(\w+)"', example()))
+    wanted = set(re.findall(rf'^[^#\n]*"{CREDENTIALS}/(\w+)"', example(), flags=re.MULTILINE))
 
     assert wanted == {value.partition(":")[0] for value in unit_values("LoadCredential")}
     assert unit_values("User") == ["receiver"]

@@ -592,7 +592,7 @@ def test_what_a_module_prints_never_stands_on_standard_output(
     assert all(text in output.err for text in ("by hand\n", "by a program\n", "past it"))
 
 
-OPTIONS = "valid are: source, attempts, timeout, concurrency, after"
+OPTIONS = "valid are: source, attempts, timeout, concurrency, after, name"
 
 
 @pytest.mark.parametrize(

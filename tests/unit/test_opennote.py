@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from receiver.errors import BadBody
+from receiver.model import Payload
 from receiver.sources.base import Admission, Denied, Digests, InlineVideo, LinkedVideo, News
 from receiver.sources.opennote import CHECKED, INLINE_PATH, Opennote, callback_headers, place_of, video_of
 from tests.samples.reading import API_KEY, OLD_API_KEY, ORGANIZATION, cases, opennote, sample
@@ -522,3 +523,26 @@ def test_a_problem_set_with_the_id_of_a_video_is_told_apart_from_it() -> None:
     problem_set = news({"set_id": "v", "status": "completed", "total_problems": 3})
 
     assert problem_set.identity != news({"video_id": "v", "status": "completed"}).identity
+
+
+@pytest.mark.parametrize(
+    ("query", "expires_at"),
+    [
+        ("X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600", 1_767_229_200_000),
+        ("a=b&X-Amz-Expires=60&X-Amz-Signature=x&X-Amz-Date=20260101T000000Z", 1_767_225_660_000),
+        ("X-Amz-Expires=3600", None),
+        ("X-Amz-Date=20260101T000000Z", None),
+        ("X-Amz-Date=soon&X-Amz-Expires=3600", None),
+        ("X-Amz-Date=20260101T000000Z&X-Amz-Expires=soon", None),
+        ("X-Amz-Date=99990101T000000Z&X-Amz-Expires=" + "9" * 30, None),
+        ("X-Amz-Date=99991231T235959Z&X-Amz-Expires=1", None),
+        ("", None),
+    ],
+)
+def test_a_signed_link_says_when_it_stops_working(query: str, expires_at: int | None) -> None:
+    url = f"https://videos.example.com/v1.mp4?{query}"
+    payload: Payload = {"status": "completed", "video_id": "v1", "response": {"s3_url": url}}
+    video = video_of(payload)
+
+    assert opennote().read(payload, Admission(None), b"", Digests(None)).expires_at == expires_at
+    assert (video.expires_at and round(video.expires_at.timestamp() * 1000)) == expires_at

@@ -11,6 +11,7 @@ import pytest
 
 from receiver.sandbox.callbacks import Callbacks, Message, problem_with
 from receiver.sandbox.jobs import CallbackTry, Order, VideoJob
+from receiver.sandbox.mischief import Luck
 from receiver.sandbox.options import Behaviour, silent
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -24,7 +25,9 @@ async def tries(url: str, answer: Answer, *, timeout_seconds: float = 5.0) -> li
     async with httpx.AsyncClient(
         transport=httpx.MockTransport(answer), timeout=httpx.Timeout(None)
     ) as client:
-        await Callbacks(client, clock=lambda: NOW, tell=silent).deliver(job, Message(url, {}, b"{}"))
+        await Callbacks(client, clock=lambda: NOW, luck=Luck(), tell=silent).deliver(
+            job, Message(url, {}, b"{}")
+        )
     return job.callbacks
 
 

@@ -35,18 +35,20 @@ STUBBORN = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 class Place:
     """A place in the family, whose processes note when each was born."""
 
-    def __init__(self, folder: Path, code: str) -> None:
+    def __init__(self, folder: Path, code: str, *, may_end: bool = False) -> None:
         self.log = CapturingLogger()
         self.deaths: list[int] = []
+        self.statuses: list[int] = []
         self._births = folder / "births"
         self._code = code
-        self.child = Child("the child", self._command, log=self.log, on_death=self._bury)
+        self.child = Child("the child", self._command, log=self.log, on_death=self._bury, may_end=may_end)
 
     def _command(self, generation: int) -> list[str]:
         return ["-c", PREAMBLE + self._code, str(self._births), str(generation)]
 
-    async def _bury(self, generation: int) -> None:
+    async def _bury(self, generation: int, status: int) -> None:
         self.deaths.append(generation)
+        self.statuses.append(status)
 
     @property
     def births(self) -> list[tuple[int, int, float]]:
@@ -93,7 +95,7 @@ async def test_a_child_that_is_killed_is_started_again(start: Start) -> None:
     await until(lambda: len(place.births) == 2)
 
     assert [generation for generation, _, _ in place.births] == [1, 2]
-    assert place.deaths == [1]
+    assert (place.deaths, place.statuses) == ([1], [-signal.SIGKILL])
     [death] = place.logged("process.died")
     assert death == {"name": "the child", "pid": place.births[0][1], "status": -signal.SIGKILL}
     assert [entry["pid"] for entry in place.logged("process.started")] == [pid for _, pid, _ in place.births]

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from receiver.life import JobState
 from receiver.record import Arrival, Known, Verdict, decide
-from receiver.store.base import Receipt, Rejection
+from receiver.store.base import Receipt, Rejection, Row
 from receiver.store.sqlite.database import Database
+from receiver.store.sqlite.jobs import first_times
 from receiver.store.sqlite.known import KnownEvents
 
 REJECTIONS_KEPT = 1000
@@ -29,6 +29,12 @@ class Intake:
         """Read again what is known, after a transaction was undone."""
         self._known.forget()
         self._event, self._delivery = self._database.execute("last_seqs").fetchone()
+
+    def unlearn(self, events: Sequence[Row]) -> None:
+        """Know no more of events whose rows are removed in this transaction; no number is given twice."""
+        self._known.unlearn(events)
+        for key, seq in (("last_event", self._event), ("last_delivery", self._delivery)):
+            self._database.execute("set_meta", {"key": key, "value": str(seq)})
 
     def record(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Write arrivals in their order; the receipts are valid after the commit."""
@@ -96,9 +102,8 @@ class _Batch:
         )
         now = arrival.received_at
         for handler, state, waits_for, reason in arrival.jobs:
-            ended_at = now if state == JobState.CANCELLED else None
-            run_at = now if state == JobState.READY else None
-            self.jobs.append((seq, handler, state, waits_for, run_at, ended_at, reason))
+            times = first_times(state, now)
+            self.jobs.append((seq, handler, state, waits_for, *times, reason, arrival.expires_at))
 
     def add_delivery(self, arrival: Arrival, event: int, seq: int, verdict: Verdict) -> None:
         self.deliveries.append(

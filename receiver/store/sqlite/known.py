@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from receiver.record import Arrival, Known
+from receiver.store.base import Row
 from receiver.store.sqlite.database import Database
 
 GENERATION = 8192
@@ -72,6 +73,22 @@ class KnownEvents:
         """Know a new event, whose row is part of the open transaction."""
         self._newest.setdefault((arrival.identity, arrival.source), {})[arrival.what] = event
         self._gathered.append((hash_of(arrival.video_id), event.seq))
+
+    def unlearn(self, events: Sequence[Row]) -> None:
+        """Know no more of events that are being removed, wherever they are known from."""
+        gone = {event["seq"] for event in events}
+        for event in events:
+            for generation in (self._older, self._newest):
+                key = event["identity"], event["source"]
+                known = generation.get(key, {})
+                if event["what"] in known and known[event["what"]].seq in gone:
+                    del known[event["what"]]
+                    if not known:
+                        del generation[key]
+        self._gathered = [pair for pair in self._gathered if pair[1] not in gone]
+        self._leaving = [pair for pair in self._leaving if pair[1] not in gone]
+        hashes = [(hash_of(event["video_id"]), event["seq"]) for event in events]
+        self._database.executemany("remove_known", hashes)
 
     def step(self, arrivals: int) -> None:
         """Put some of the older events into the table, as part of the open transaction."""

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import orjson
@@ -14,8 +15,8 @@ import orjson
 from receiver.errors import NotFound, Unavailable
 from receiver.life import JobState
 from receiver.store import queries
-from receiver.store.base import EventFilter, Row
-from receiver.store.sqlite import pages
+from receiver.store.base import EventFilter, Keep, Pruned, Row
+from receiver.store.sqlite import pages, retention
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.jobs import as_row
 
@@ -94,6 +95,15 @@ class Reads:
     async def all_bodies(self) -> list[str]:
         """Every body file that a row names."""
         return [row["body_sha256"] for row in await self._all("all_bodies", {})]
+
+    async def old(self, step: Sequence[Any] | None, keep: Keep) -> tuple[list[int], retention.Step | None]:
+        """The next few events that may be old enough to be removed, and where to go on."""
+        phase, after_at, after = step or retention.FIRST
+        return await retention.look(self._all, (phase, after_at, after), keep)
+
+    async def prunable(self, keep: Keep) -> Pruned:
+        """What may be removed, all in all."""
+        return await retention.plan(self._all, keep)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -16,9 +16,11 @@ SELECT video_id, identity, source, what, seq, id, content FROM events WHERE seq 
 INSERT OR IGNORE INTO events_of_videos (hash, event) VALUES (?, ?);
 
 -- name: last_seqs
--- The highest numbers given so far.
-SELECT coalesce((SELECT max(seq) FROM events), 0) AS event,
-       coalesce((SELECT max(seq) FROM deliveries), 0) AS delivery;
+-- The highest numbers given so far; what had them may have been removed.
+SELECT max(coalesce((SELECT max(seq) FROM events), 0),
+           coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'last_event'), 0)) AS event,
+       max(coalesce((SELECT max(seq) FROM deliveries), 0),
+           coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'last_delivery'), 0)) AS delivery;
 
 -- name: insert_event
 -- One new event.
@@ -34,8 +36,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_job
 -- One job of a new event.
-INSERT INTO jobs (event, handler, state, waits_for, run_at, ended_at, last_error)
-VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO jobs (event, handler, state, waits_for, run_at, ended_at, last_error, expires_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: count_repeat
 -- A duplicate or a conflict of an event that is known.
@@ -64,8 +66,8 @@ SELECT value FROM meta WHERE key = :key;
 -- name: bodies_in_use
 -- Which of some body files have a row; :digests is a JSON array.
 SELECT DISTINCT d.body_sha256 FROM json_each(:digests) AS wanted
-CROSS JOIN deliveries AS d ON d.body_sha256 = wanted.value;
+CROSS JOIN deliveries AS d ON d.body_sha256 = wanted.value AND d.body_removed_at IS NULL;
 
 -- name: all_bodies
--- Every body file that a row names.
-SELECT DISTINCT body_sha256 FROM deliveries WHERE body_sha256 IS NOT NULL;
+-- Every body file that a row names and that was not removed in time.
+SELECT DISTINCT body_sha256 FROM deliveries WHERE body_sha256 IS NOT NULL AND body_removed_at IS NULL;

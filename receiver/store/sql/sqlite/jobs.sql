@@ -1,47 +1,85 @@
 -- name: ready_jobs
--- The jobs of one handler that are due, the longest waiting first.
-SELECT seq FROM jobs
-WHERE state = 'ready' AND handler = :handler AND run_at <= :now
+-- The jobs of one handler that are due, the longest waiting first; those under suspicion are not among them.
+SELECT seq FROM jobs INDEXED BY jobs_ready
+WHERE state = 'ready' AND handler = :handler AND run_at <= :now AND crashes = 0
 ORDER BY run_at LIMIT :count;
+
+-- name: expiring_jobs
+-- The same for jobs whose link stops working, the next one to do so first.
+SELECT seq FROM jobs INDEXED BY jobs_expiring
+WHERE state = 'ready' AND expires_at IS NOT NULL AND handler = :handler AND run_at <= :now AND crashes = 0
+ORDER BY expires_at LIMIT :count;
+
+-- name: suspect_jobs
+-- Jobs that are due and whose worker died; :handlers is a JSON array.
+SELECT seq FROM jobs INDEXED BY jobs_suspect
+WHERE state = 'ready' AND crashes > 0 AND run_at <= :now
+  AND handler IN (SELECT value FROM json_each(:handlers))
+ORDER BY run_at LIMIT :count;
+
+-- name: count_suspects
+-- How many jobs have to run by themselves.
+SELECT count(*) FROM jobs INDEXED BY jobs_suspect WHERE state = 'ready' AND crashes > 0;
 
 -- name: next_due
 -- When the next job of some handlers is due; :handlers is a JSON array.
 SELECT min(due) AS due FROM (
-    SELECT (SELECT min(run_at) FROM jobs WHERE state = 'ready' AND handler = wanted.value) AS due
+    SELECT (SELECT min(run_at) FROM jobs WHERE state = 'ready' AND handler = wanted.value AND crashes = 0) AS due
     FROM json_each(:handlers) AS wanted
 );
 
--- name: claim_job
--- CLAIM: the new claim number is the fencing token.
-UPDATE jobs SET state = 'running', claim = claim + 1, worker = :worker, started_at = :now
-WHERE seq = :job AND state = 'ready';
+-- name: next_suspect_due
+-- The same for jobs under suspicion.
+SELECT min(run_at) AS due FROM jobs INDEXED BY jobs_suspect
+WHERE state = 'ready' AND crashes > 0 AND handler IN (SELECT value FROM json_each(:handlers));
 
--- name: claimed_job
--- What a worker needs to run a job it has just claimed.
-SELECT j.seq AS job, j.claim, j.handler, j.attempts, j.replay, j.waits_for,
+-- name: claim_jobs
+-- CLAIM: the new claim number is the fencing token. :jobs is a JSON array.
+UPDATE jobs SET state = 'running', claim = claim + 1, worker = :worker, started_at = :now
+WHERE seq IN (SELECT value FROM json_each(:jobs)) AND state = 'ready';
+
+-- name: claimed_jobs
+-- What a worker needs to run jobs that it has just claimed; :jobs is a JSON array, and the order.
+SELECT j.seq AS job, j.claim, j.handler, j.attempts, j.replay, j.waits_for, j.expires_at,
        e.seq AS event_seq, e.id, e.source, e.kind, e.type, e.identity, e.what, e.video_id, e.received_at, e.warnings,
        d.body, d.body_sha256, d.payload, d.strings
-FROM jobs AS j
-JOIN events AS e ON e.seq = j.event
-JOIN deliveries AS d ON d.seq = e.delivery
-WHERE j.seq = :job;
+FROM json_each(:jobs) AS wanted
+CROSS JOIN jobs AS j ON j.seq = wanted.value
+CROSS JOIN events AS e ON e.seq = j.event
+CROSS JOIN deliveries AS d ON d.seq = e.delivery
+ORDER BY wanted.key;
+
+-- name: insert_replayed_job
+-- One more job of a stored event, whose link expires when it always did.
+INSERT INTO jobs (handler, run_at, ended_at, state, waits_for, last_error, replay, event, expires_at)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, e.seq, (SELECT max(j.expires_at) FROM jobs AS j WHERE j.event = e.seq)
+FROM events AS e WHERE e.id = ?8;
 
 -- name: results_of_event
 -- What the finished jobs of an event returned, for those that come after them.
 SELECT handler, result FROM jobs WHERE event = :event AND state = 'done' ORDER BY seq;
 
+-- name: running_jobs
+-- Of some jobs those that run, with what is needed to end them; :jobs is a JSON array.
+SELECT j.seq, j.claim, j.event, j.handler, j.replay, j.attempts, j.started_at, j.crashes, j.worker
+FROM json_each(:jobs) AS wanted CROSS JOIN jobs AS j ON j.seq = wanted.value
+WHERE j.state = 'running';
+
 -- name: settle_job
--- FINISH, RETRY, FAIL, CANCEL: only by the worker that still owns the claim.
-UPDATE jobs SET state = :state, attempts = attempts + 1, run_at = coalesce(:run_at, run_at), worker = NULL,
-                ended_at = :ended_at, last_error = :error, result = :result
-WHERE seq = :job AND claim = :claim AND state = 'running'
-RETURNING event, handler, replay;
+-- FINISH, RETRY, FAIL, CANCEL, CRASH: only while the claim is the one that was presented.
+UPDATE jobs SET state = ?, attempts = ?, run_at = coalesce(?, run_at), worker = NULL,
+                ended_at = ?, last_error = ?, result = ?, crashes = ?
+WHERE seq = ? AND claim = ? AND state = 'running';
 
 -- name: insert_attempt
--- The record of an attempt that has ended, read off its job.
-INSERT INTO attempts (job, claim, number, worker, started_at, ended_at, outcome, error)
-SELECT seq, claim, attempts + (:outcome = 'lost'), :worker, started_at, :ended_at, :outcome, :error
-FROM jobs WHERE seq = :job;
+-- The record of an attempt that has ended.
+INSERT INTO attempts (job, claim, number, worker, started_at, ended_at, outcome, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: waited_for
+-- Which handlers of which events others wait for; :events is a JSON array of seq.
+SELECT DISTINCT j.event, j.waits_for, j.replay
+FROM json_each(:events) AS wanted CROSS JOIN jobs AS j ON j.event = wanted.value
+WHERE j.state = 'waiting';
 
 -- name: unblock_jobs
 -- UNBLOCK: what waited for a job that is done.
@@ -64,9 +102,5 @@ SELECT seq FROM jobs WHERE state = 'running' AND worker = :worker;
 
 -- name: lose_job
 -- LOSE: nobody will report on this attempt; it costs nothing. Only what the worker still holds.
-UPDATE jobs SET state = 'ready', worker = NULL, run_at = max(run_at, :run_at)
+UPDATE jobs SET state = 'ready', worker = NULL, crashes = :crashes, run_at = max(run_at, :run_at)
 WHERE seq = :job AND worker = :worker AND state = 'running';
-
--- name: count_deaths
--- How many workers died while they ran a job.
-SELECT count(*) FROM attempts WHERE job = :job AND outcome = 'lost' AND error = :reason;

@@ -8,7 +8,7 @@ ORDER BY e.seq DESC;
 -- name: jobs_of_events
 -- The jobs of some events; :events is a JSON array of seq.
 SELECT j.event, j.seq AS id, j.handler, j.state, j.attempts, j.run_at, j.last_error, j.waits_for,
-       j.started_at, j.ended_at, j.result, j.worker, j.replay
+       j.started_at, j.ended_at, j.result, j.worker, j.replay, j.crashes, j.expires_at
 FROM json_each(:events) AS wanted CROSS JOIN jobs AS j ON j.event = wanted.value
 ORDER BY j.seq;
 
@@ -20,18 +20,19 @@ SELECT seq, id FROM events WHERE id >= :prefix AND id < :prefix || '~' ORDER BY 
 -- One event, with the delivery that reported it first.
 SELECT e.seq, e.id, e.source, e.type, e.identity, e.what, e.video_id, e.status, e.title, e.received_at,
        e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind,
-       d.body, d.body_sha256, d.payload, d.strings
+       d.body, d.body_sha256, d.payload, d.strings, d.body_removed_at
 FROM events AS e JOIN deliveries AS d ON d.seq = e.delivery
 WHERE e.seq = :seq;
 
 -- name: deliveries_of_event
 -- Every arrival of an event, in order.
-SELECT seq, verdict, via, received_at, method, path, headers, bytes, body_sha256
+SELECT seq, verdict, via, received_at, method, path, headers, bytes, body_sha256, body_removed_at
 FROM deliveries WHERE event = :seq ORDER BY seq;
 
 -- name: attempts_of_event
 -- Every attempt at the jobs of an event, in order.
-SELECT a.job, a.claim, a.number, a.worker, a.started_at, a.ended_at, a.outcome, a.error
+SELECT a.job, a.claim, a.number, a.worker, a.started_at, a.ended_at, a.outcome, a.error,
+       a.error_class
 FROM jobs AS j JOIN attempts AS a ON a.job = j.seq
 WHERE j.event = :seq ORDER BY a.job, a.claim;
 

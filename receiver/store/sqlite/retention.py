@@ -1,0 +1,110 @@
+"""Removing what is old: events whose jobs have all ended, and body files before the rest of their rows.
+
+Looking is done on the connection that reads, in steps; each step that removes is a transaction of its own
+and looks again, as a delivery or a replay may have come in between. Files are the caller's to remove,
+after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+import orjson
+
+from receiver.store.base import Keep, Pruned, Row
+from receiver.store.sqlite.database import Database
+from receiver.store.sqlite.intake import Intake
+
+Ask = Callable[[str, Mapping[str, object]], Awaitable[list[Row]]]
+"""Run a named query on the connection that reads."""
+Step = tuple[str, int, int]
+"""Where a pass is: what it looks for ("old_events", "old_files"), and after which time and number."""
+
+FIRST: Step = ("old_events", -1, -1)
+_SECOND: Step = ("old_files", -1, -1)
+_AT_ONCE = 100
+"""Events that a transaction removes at most: a few milliseconds, in which nothing is acknowledged."""
+_LOOKED_AT_ONCE = 1000
+_TABLES = ("events", "deliveries", "jobs", "attempts")
+_REMOVALS = ("remove_attempts", "remove_jobs", "remove_deliveries", "remove_events")
+"""What refers to others comes first."""
+
+
+class Retention:
+    """Removes rows, as part of the open transaction."""
+
+    def __init__(self, database: Database, intake: Intake) -> None:
+        self._database = database
+        self._intake = intake
+
+    def remove_events(self, events: Collection[int], keep: Keep) -> Pruned:
+        """Remove whatever belongs to those events that may go."""
+        rows = self._finished(events, keep, before=keep.events_before)
+        if not rows:
+            return Pruned()
+        wanted = {"events": _json([row["seq"] for row in rows])}
+        counted = dict(self._database.execute("count_rows_of_events", wanted).fetchone())
+        digests = self._files(wanted)
+        for removal in _REMOVALS:
+            self._database.execute(removal, wanted)
+        self._intake.unlearn([dict(row) for row in rows])
+        return Pruned(**counted, digests=digests)
+
+    def remove_files(self, events: Collection[int], keep: Keep, *, now: int) -> Pruned:
+        """Note that the body files of those events that are over are not there any more."""
+        rows = self._finished(events, keep, before=keep.bodies_before)
+        if not rows:
+            return Pruned()
+        wanted = {"events": _json([row["seq"] for row in rows])}
+        digests = self._files(wanted)
+        self._database.execute("mark_files_removed", {**wanted, "now": now})
+        return Pruned(digests=digests)
+
+    def _finished(self, events: Collection[int], keep: Keep, *, before: int) -> list[Row]:
+        return self._database.execute("finished_events", _finished(events, keep, before=before)).fetchall()
+
+    def _files(self, wanted: Mapping[str, str]) -> list[str]:
+        return [digest for (digest,) in self._database.execute("files_of_events", wanted)]
+
+
+async def look(ask: Ask, step: Step, keep: Keep, *, count: int = _AT_ONCE) -> tuple[list[int], Step | None]:
+    """The next few events that may be old enough, and where to go on; None after the last."""
+    phase, after_at, after = step
+    before = keep.events_before if phase == FIRST[0] else keep.bodies_before
+    rows = await ask(phase, {"before": before, "after_at": after_at, "after": after, "count": count})
+    events: list[int] = list(dict.fromkeys(row.get("event") or row["seq"] for row in rows))
+    if len(rows) == count:
+        return events, (phase, rows[-1]["received_at"], rows[-1]["seq"])
+    return events, _SECOND if phase == FIRST[0] else None
+
+
+async def plan(ask: Ask, keep: Keep) -> Pruned:
+    """What a whole pass would remove, now."""
+    gone: set[int] = set()
+    bare: set[int] = set()
+    counts = dict.fromkeys(_TABLES, 0)
+    step: Step | None = FIRST
+    while step is not None:
+        phase = step[0]
+        old, step = await look(ask, step, keep, count=_LOOKED_AT_ONCE)
+        before = keep.events_before if phase == FIRST[0] else keep.bodies_before
+        found = await ask("finished_events", _finished(set(old) - gone, keep, before=before))
+        seqs = [row["seq"] for row in found]
+        if phase == _SECOND[0]:
+            bare.update(seqs)
+            continue
+        gone.update(seqs)
+        (counted,) = await ask("count_rows_of_events", {"events": _json(seqs)})
+        counts = {table: counts[table] + counted[table] for table in _TABLES}
+    unused = await ask("files_of_events", {"events": _json(sorted(gone | bare))})
+    events, deliveries, jobs, attempts = (counts[table] for table in _TABLES)
+    return Pruned(events, deliveries, jobs, attempts, [row["digest"] for row in unused])
+
+
+def _finished(events: Collection[int], keep: Keep, *, before: int) -> dict[str, object]:
+    dead_before = min(before, keep.dead_before)
+    return {"events": _json(sorted(events)), "before": before, "dead_before": dead_before}
+
+
+def _json(values: Sequence[int]) -> str:
+    return orjson.dumps(values).decode()
