@@ -125,7 +125,8 @@ class Heartbeat:
             expires_at_ms=job["expires_at"],
         )
         return Settlement(
-            job["job"], job["claim"], decision.move, now, decision.run_at_ms, decision.error, None
+            *(job["job"], job["claim"], decision.move, now),
+            *(decision.run_at_ms, decision.error, None, "TimeoutError"),
         )
 
     def _holder(self) -> str:

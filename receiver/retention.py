@@ -18,6 +18,10 @@ GRACE_SECONDS = 900.0
 """A body file that was kept (again) so recently may belong to a delivery whose row is on its way."""
 _REST = 4
 """The store has so many times as long for others as a step took."""
+_FEWEST, _MOST = 5, 200
+"""Events at once."""
+_SHORT_SECONDS = 0.008
+"""What a step may take; nothing is acknowledged meanwhile."""
 _LEAST_REST_SECONDS = 0.01
 _HOUR_SECONDS = 3600.0
 
@@ -54,15 +58,23 @@ class Report(NamedTuple):
 async def prune(store: Upkeep, bodies: Bodies, kept: Keep) -> Report:
     """Remove it all, in steps that nobody who is acknowledged waits for. Raise StoreError, OSError."""
     before = time.time() - GRACE_SECONDS
-    report, pruned = Report(), None
+    report, pruned, count = Report(), None, _FEWEST
     while pruned is None or pruned.step is not None:
         began = time.monotonic()
-        pruned = await store.prune(kept, pruned and pruned.step)
+        pruned = await store.prune(kept, pruned and pruned.step, count=count)
+        count = _next_count(count, time.monotonic() - began)
         sizes = [await asyncio.to_thread(bodies.remove, digest, before=before) for digest in pruned.digests]
         report += _report(pruned, sizes)
         if pruned.step is not None:
             await asyncio.sleep(max(_LEAST_REST_SECONDS, _REST * (time.monotonic() - began)))
     return report
+
+
+def _next_count(count: int, seconds: float) -> int:
+    """Events may be a row or thousands of pages: by how long the last step took."""
+    if seconds < _SHORT_SECONDS:
+        return min(_MOST, count * 2)
+    return max(_FEWEST, count // 2) if seconds > 2 * _SHORT_SECONDS else count
 
 
 async def plan(store: Upkeep, bodies: Bodies, kept: Keep) -> Report:

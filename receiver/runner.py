@@ -22,7 +22,7 @@ from receiver.life import Move
 from receiver.lifeline import REPLACE_ME
 from receiver.loading import Loaded
 from receiver.model import utc
-from receiver.outcome import Outcome, Retry
+from receiver.outcome import Retry
 from receiver.ration import Ration
 from receiver.router import Handler
 from receiver.settler import Settler
@@ -227,9 +227,9 @@ class Worker:
         self._backlog.note_done()
         error = None if task.cancelled() else task.exception()
         if error is not None:  # a mistake of ours; the job must not hang on it
-            self._conclude(
-                handler, row, Retry(reason=f"{type(error).__name__} around the handler"), self._log
-            )
+            name = type(error).__name__
+            ran = dispatch.Ran(Retry(reason=f"{name} around the handler"), error_class=name)
+            self._conclude(handler, row, ran, self._log)
         self._start_what_may()
         self._slot_freed.set()
 
@@ -251,15 +251,15 @@ class Worker:
             threads=self._threads,
             log=log,
         )
-        self._conclude(handler, row, ran.outcome, log, seconds=round(time.monotonic() - began, 3))
+        self._conclude(handler, row, ran, log, seconds=round(time.monotonic() - began, 3))
         if ran.is_abandoned:
             self._needs_replacement = True
             self.drain()
 
-    def _conclude(self, handler: Handler, row: Row, outcome: Outcome, log: Any, **fields: Any) -> None:
+    def _conclude(self, handler: Handler, row: Row, ran: dispatch.Ran, log: Any, **fields: Any) -> None:
         """Decide what becomes of the job, settle it, and tell."""
         decision = retry.decide(
-            outcome,
+            ran.outcome,
             attempt=row["attempts"] + 1,
             attempts=handler.attempts,
             now_ms=(now := time.time_ns() // 1_000_000),
@@ -269,7 +269,8 @@ class Worker:
         result = None if decision.result is None else orjson.dumps(decision.result).decode()
         self._settler.settle(
             Settlement(
-                row["job"], row["claim"], decision.move, now, decision.run_at_ms, decision.error, result
+                *(row["job"], row["claim"], decision.move, now),
+                *(decision.run_at_ms, decision.error, result, ran.error_class),
             )
         )
         if decision.move is Move.FINISH and not self._ration.allows("finished"):

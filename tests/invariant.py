@@ -51,7 +51,10 @@ def assert_balanced(database: Path, ledger: Ledger, *, bodies: Path | None = Non
         books.assert_every_job_is_accounted_for()
         books.assert_acknowledged(ledger)
         books.assert_rejected(ledger)
-        digests = books.column("SELECT DISTINCT body_sha256 FROM deliveries WHERE body_sha256 IS NOT NULL")
+        digests = books.column(
+            "SELECT DISTINCT body_sha256 FROM deliveries"
+            " WHERE body_sha256 IS NOT NULL AND body_removed_at IS NULL"
+        )
     _assert_whole(bodies or database.parent / "bodies", digests)
 
 

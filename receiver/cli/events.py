@@ -12,7 +12,7 @@ import click
 
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import age, iso, json_line, local, now_ms, plain, table
+from receiver.cli.output import age, iso, json_line, local, now_ms, table, window
 from receiver.cli.story import tell
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def show(options: Common, *, event: str, raw: bool) -> None:
     elif options.as_json:
         json_line(_whole_json(row))
     else:
-        tell(row, marks=_marks(row), now=now_ms())
+        tell(row, marks=_marks(row), now=now_ms(), width=window())
 
 
 def _write_body(config: Settings, row: Row) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -36,6 +37,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) 
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no window to fit
     console.print(drawn)
+
+
+def window() -> int | None:
+    """How many columns there are, where there is a window."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def plain(text: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,19 +24,19 @@ _ENDED = ("done", "dead", "cancelled")
 _NARROWEST = 40
 
 
-def tell(row: Row, *, marks: str, now: int) -> None:
-    """Print it, as wide as the window; a file or a pipe gets each sentence on one line."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+def tell(row: Row, *, marks: str, now: int, width: int | None) -> None:
+    """Print it in lines of a width; without one (a file or a pipe has none), each sentence is one line."""
     for line in _story(row, marks, now):
         click.echo(_fitted(plain(line), width))
 
 
-def _fitted(line: str, width: int) -> str:
-    if not width or len(line) <= width:
+def _fitted(line: str, width: int | None) -> str:
+    if width is None or len(line) <= width:
         return line
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    lines = textwrap.wrap(line, max(width, _NARROWEST), subsequent_indent=indent, break_on_hyphens=False)
-    return "\n".join(lines)
+    # Ids and paths are left whole, so that they can be copied.
+    wrapper = textwrap.TextWrapper(max(width, _NARROWEST), break_on_hyphens=False, break_long_words=False)
+    wrapper.subsequent_indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return wrapper.fill(line)
 
 
 def _story(row: Row, marks: str, now: int) -> Iterator[str]:
@@ -56,8 +54,8 @@ def _story(row: Row, marks: str, now: int) -> Iterator[str]:
         yield f"  {name:10} {value}"
     yield "deliveries:"
     for delivery in row["deliveries"]:
-        size = bytes_in_words(delivery["bytes"])
-        yield f"  {when(delivery['received_at'], now=now)}  {delivery['verdict']:9}  {delivery['via']}  {size}"
+        came, size = when(delivery["received_at"], now=now), bytes_in_words(delivery["bytes"])
+        yield f"  {came}  {delivery['verdict']:9}  {delivery['via']}  {size}"
     yield "jobs:" if row["jobs"] else "jobs: none; no handler wants such an event"
     for job in row["jobs"]:
         attempts = [attempt for attempt in row["attempts"] if attempt["job"] == job["id"]]

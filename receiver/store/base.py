@@ -52,6 +52,8 @@ class Settlement(NamedTuple):
     error: str | None
     result: str | None
     """JSON text, at most 64 KiB."""
+    error_class: str | None = None
+    """The class of what the handler raised, if it raised anything but an outcome."""
 
 
 class Lost(NamedTuple):
@@ -203,8 +205,8 @@ class Reads(Protocol):
 class Upkeep(Protocol):
     """What removes what is old."""
 
-    async def prune(self, keep: Keep, step: Sequence[Any] | None = None) -> Pruned:
-        """Remove some of what is old, in a short transaction; go on with the `step` that it returns.
+    async def prune(self, keep: Keep, step: Sequence[Any] | None = None, *, count: int = 20) -> Pruned:
+        """Remove what is old of `count` events, in one transaction; go on with the `step` that it returns.
 
         Never an event with a job that is to be done yet. The body files are the caller's to remove.
         """

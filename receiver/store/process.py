@@ -100,8 +100,8 @@ async def _release(service: Service, worker: str, died: str | None) -> list[tupl
     return [tuple(lost) for lost in await service.release(worker, died=died)]
 
 
-async def _prune(service: Service, keep: Any, step: Any) -> tuple[Any, ...]:
-    return tuple(await service.prune(Keep(*keep), step))
+async def _prune(service: Service, keep: Any, step: Any, count: int) -> tuple[Any, ...]:
+    return tuple(await service.prune(Keep(*keep), step, count=count))
 
 
 async def _prunable(service: Service, keep: Any) -> tuple[Any, ...]:

@@ -265,9 +265,9 @@ class Remote:
         problems: list[str] = await self._ask("check", None, seconds=3600)
         return problems
 
-    async def prune(self, keep: Keep, step: Sequence[Any] | None = None) -> Pruned:
+    async def prune(self, keep: Keep, step: Sequence[Any] | None = None, *, count: int = 20) -> Pruned:
         """See `base.Upkeep`."""
-        return Pruned(*await self._ask("prune", [tuple(keep), step]))
+        return Pruned(*await self._ask("prune", [tuple(keep), step, count]))
 
     async def prunable(self, keep: Keep) -> Pruned:
         """See `base.Upkeep`. It looks at every event that is old."""

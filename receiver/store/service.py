@@ -203,6 +203,7 @@ class Service:
     async def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
         """See `base.Jobs`."""
         self._leases.renew(worker)
+        self._due()  # a step since it was last asked counts, too
         if self._due.ahead_ms:
             settlements = [
                 one if one.run_at is None else one._replace(run_at=one.run_at + self._due.ahead_ms)
@@ -317,9 +318,9 @@ class Service:
 
     # Upkeep.
 
-    async def prune(self, keep: Keep, step: Sequence[Any] | None = None) -> Pruned:
+    async def prune(self, keep: Keep, step: Sequence[Any] | None = None, *, count: int = 20) -> Pruned:
         """See `base.Upkeep`."""
-        events, following = await self._reads.old(step, keep)
+        events, following = await self._reads.old(step, keep, count=count)
         is_first = step is None or step[0] == FIRST[0]
         if is_first:
             pruned = await self._write(partial(self._retention.remove_events, events, keep))

@@ -161,9 +161,10 @@ def test_each_filter_and_their_combination_choose_events(recorded: Receiver) -> 
 
 
 def test_tables_for_people_drive_no_terminal_and_say_when_there_is_nothing(recorded: Receiver) -> None:
-    table, nothing, shown = together(
+    table, dead, nothing, shown = together(
         [
             lambda: recorded.run("events"),
+            lambda: recorded.run("events", "--state", "dead"),
             lambda: recorded.run("events", "--video", "nobody"),
             lambda: recorded.run("show", recorded.events("--video", "v1")[0]["id"]),
         ]
@@ -171,6 +172,8 @@ def test_tables_for_people_drive_no_terminal_and_say_when_there_is_nothing(recor
     assert table.status == 0
     assert len(table.stdout.splitlines()) >= 7
     assert all(video in table.stdout for video in ("v1", "v6", "hooks.later:ready", "conflict"))
+    assert dead.stdout.splitlines()[0].split()[-1] == "why"
+    assert dead.stdout.splitlines()[-1].endswith("no hope")
     assert (nothing.status, nothing.stdout, nothing.stderr) == (0, "", "no events\n")
     for told in (table, shown):
         assert "\x1b" not in told.stdout

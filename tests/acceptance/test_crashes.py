@@ -232,6 +232,7 @@ def test_kill_9_of_the_store_again_and_again_under_load_delays_no_job_for_long(r
     assert {job["state"] for event in events for job in event["jobs"]} == {"done"}
 
 
+@pytest.mark.fault("R1")
 def test_kill_9_of_a_worker_has_its_job_run_again_promptly(receiver: Receiver) -> None:
     gated(receiver)
     receiver.accepted(callback("v1"))
@@ -270,6 +271,7 @@ def test_kill_9_of_a_worker_between_the_file_and_its_report_writes_the_same_name
     assert receiver.halves() == []
 
 
+@pytest.mark.fault("R2", "O6")
 def test_a_worker_that_is_stopped_for_longer_than_its_lease_loses_its_job(
     receivers: Callable[..., Receiver],
 ) -> None:
@@ -316,6 +318,7 @@ def crash(event):
 """
 
 
+@pytest.mark.fault("R5")
 def test_a_handler_that_ends_its_process_ends_neither_the_endpoint_nor_the_others(receiver: Receiver) -> None:
     receiver.handler(CRASHES)
     receiver.start("--handlers", "hooks.py", "--handlers", "save_video")
@@ -332,6 +335,7 @@ def test_a_handler_that_ends_its_process_ends_neither_the_endpoint_nor_the_other
     assert {line["name"] for line in receiver.log("process.died")} == {"worker 1"}
 
 
+@pytest.mark.fault("R11")
 def test_a_handler_that_blocks_delays_no_acknowledgement(receiver: Receiver) -> None:
     receiver.handler(
         "import time\nfrom pathlib import Path\nfrom receiver import Router\nrouter = Router()\n"
@@ -350,6 +354,7 @@ def test_a_handler_that_blocks_delays_no_acknowledgement(receiver: Receiver) -> 
     assert said["handler"] == "hooks.block"
 
 
+@pytest.mark.fault("R11")
 def test_a_handler_that_never_gives_the_loop_back_ends_its_worker_and_others_go_on(
     receiver: Receiver,
 ) -> None:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from receiver.errors import StoreDown
@@ -155,10 +156,18 @@ OPENINGS: dict[str, Opening] = {"service": in_this_process, "process": in_its_ow
 class StoreProcess:
     """A store in a process of its own, as `serve` starts it."""
 
-    def __init__(self, database: Path, *, lease_seconds: float = 60.0, run: str = "run1") -> None:
+    def __init__(
+        self,
+        database: Path,
+        *,
+        lease_seconds: float = 60.0,
+        run: str = "run1",
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`more` options, beside those that every store has."""
         self.database = database
         self.log = database.with_name(f"{database.name}.{run}.log")
-        options = {"--database": database, "--run": run, "--lease-seconds": lease_seconds}
+        options = {"--database": database, "--run": run, "--lease-seconds": lease_seconds, **more}
         command = [sys.executable, "-m", "receiver.store.process"]
         command += [str(part) for option in options.items() for part in option]
         database.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ RUNNING = "with the rest of the workers"
 LOOKING = "with the API and the dashboard"
 REPLAYING = "with replay"
 POSTGRESQL = "with PostgreSQL"
-RETAINING = "with retention"
 UPGRADING = "with the next version of the database"
 AUDITING = "with an audit of dependencies"
 FILES = "with the rest of the files"
@@ -84,7 +83,7 @@ ROWS = (
     Row("C9", "a SQLite whose log can be corrupted by two writers", "exactly one connection writes"),
     Row("C10", "somebody else holds the database", "503, never 500"),
     Row("C11", "an interrupted upgrade, an older program", "the former state, or a refusal", UPGRADING),
-    Row("C12", "a backup under load", "it opens and is complete", UPGRADING),
+    Row("C12", "a backup under load", "it opens and is complete"),
     Row("R1", "a worker dies with a job", "another one runs it", RUNNING),
     Row("R2", "a slow job is taken for a lost one", "one effect", RUNNING),
     Row("R3", "who gives jobs back is stuck", "it shows", RUNNING),
@@ -96,7 +95,7 @@ ROWS = (
     Row("R9", "many workers start together", "bounded claims", RUNNING),
     Row("R10", "forwarding headers that aren't meant for others", "a list of those that are", RUNNING),
     Row("R11", "a handler that blocks or never ends", "its worker is replaced", RUNNING),
-    Row("R12", "failures without end", "bounded rows and texts", RUNNING),
+    Row("R12", "failures without end", "bounded rows and texts"),
     *(
         Row(f"S{number}", fault, duty, VIDEOS)
         for number, (fault, duty) in enumerate(
@@ -120,7 +119,7 @@ ROWS = (
         )
     ),
     *(
-        Row(f"F{number}", fault, duty, FILES if number != 8 else RETAINING)
+        Row(f"F{number}", fault, duty, FILES if number != 8 else "")
         for number, (fault, duty) in enumerate(
             (
                 ("ids and titles that are paths", "every file stays in its folder"),

@@ -16,6 +16,7 @@ DUE = {
     *(f"B{number}" for number in range(1, 11)),
     *(f"D{number}" for number in range(1, 9)),
     *(f"C{number}" for number in range(1, 11)),
+    *("C12", "R12", "F8"),
     *(f"O{number}" for number in (1, 2, 3, 4, 5, 7, 10, 11, 12)),
 }
 NEED_SIGNATURES = {"A6", "A9", "A10"}

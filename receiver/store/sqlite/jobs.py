@@ -120,7 +120,10 @@ class Jobs:
                 (state, number, one.run_at, one.ended_at, one.error, one.result, crashes, one.job, claim)
             )
             attempts.append(
-                (one.job, claim, number, worker, job["started_at"], one.ended_at, outcome, one.error)
+                (
+                    *(one.job, claim, number, worker, job["started_at"], one.ended_at),
+                    *(outcome, one.error, one.error_class),
+                )
             )
         self._database.executemany("settle_job", jobs)
         self._database.executemany("insert_attempt", attempts)
@@ -184,7 +187,17 @@ class Jobs:
         where = {"job": job["seq"], "worker": job["worker"], "crashes": crashes, "run_at": run_at}
         self._database.execute("lose_job", where)
         number = job["attempts"] + 1
-        attempt = (job["seq"], job["claim"], number, job["worker"], job["started_at"], now, LOST, reason)
+        attempt = (
+            job["seq"],
+            job["claim"],
+            number,
+            job["worker"],
+            job["started_at"],
+            now,
+            LOST,
+            reason,
+            None,
+        )
         self._database.executemany("insert_attempt", [attempt])
         return Lost(job["seq"], job["handler"], crashes, is_dead=False)
 

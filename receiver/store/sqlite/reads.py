@@ -96,10 +96,12 @@ class Reads:
         """Every body file that a row names."""
         return [row["body_sha256"] for row in await self._all("all_bodies", {})]
 
-    async def old(self, step: Sequence[Any] | None, keep: Keep) -> tuple[list[int], retention.Step | None]:
+    async def old(
+        self, step: Sequence[Any] | None, keep: Keep, *, count: int
+    ) -> tuple[list[int], retention.Step | None]:
         """The next few events that may be old enough to be removed, and where to go on."""
         phase, after_at, after = step or retention.FIRST
-        return await retention.look(self._all, (phase, after_at, after), keep)
+        return await retention.look(self._all, (phase, after_at, after), keep, count=count)
 
     async def prunable(self, keep: Keep) -> Pruned:
         """What may be removed, all in all."""

@@ -22,8 +22,6 @@ Step = tuple[str, int, int]
 
 FIRST: Step = ("old_events", -1, -1)
 _SECOND: Step = ("old_files", -1, -1)
-_AT_ONCE = 100
-"""Events that a transaction removes at most: a few milliseconds, in which nothing is acknowledged."""
 _LOOKED_AT_ONCE = 1000
 _TABLES = ("events", "deliveries", "jobs", "attempts")
 _REMOVALS = ("remove_attempts", "remove_jobs", "remove_deliveries", "remove_events")
@@ -67,7 +65,7 @@ class Retention:
         return [digest for (digest,) in self._database.execute("files_of_events", wanted)]
 
 
-async def look(ask: Ask, step: Step, keep: Keep, *, count: int = _AT_ONCE) -> tuple[list[int], Step | None]:
+async def look(ask: Ask, step: Step, keep: Keep, *, count: int) -> tuple[list[int], Step | None]:
     """The next few events that may be old enough, and where to go on; None after the last."""
     phase, after_at, after = step
     before = keep.events_before if phase == FIRST[0] else keep.bodies_before

@@ -5,10 +5,14 @@ WHERE state = 'ready' AND handler = :handler AND run_at <= :now AND crashes = 0
 ORDER BY run_at LIMIT :count;
 
 -- name: expiring_jobs
--- The same for jobs whose link stops working, the next one to do so first.
-SELECT seq FROM jobs INDEXED BY jobs_expiring
-WHERE state = 'ready' AND expires_at IS NOT NULL AND handler = :handler AND run_at <= :now AND crashes = 0
-ORDER BY expires_at LIMIT :count;
+-- The same for jobs whose link stops working, the next one to do so first. Of these the next thousand are looked
+-- at, or very many that wait for another try would cost a scan with each claim. What has expired is in no hurry.
+SELECT seq FROM (
+    SELECT seq, run_at, crashes, expires_at FROM jobs INDEXED BY jobs_expiring
+    WHERE state = 'ready' AND expires_at > :now AND handler = :handler
+    ORDER BY expires_at LIMIT 1000
+)
+WHERE run_at <= :now AND crashes = 0 ORDER BY expires_at LIMIT :count;
 
 -- name: suspect_jobs
 -- Jobs that are due and whose worker died; :handlers is a JSON array.
@@ -73,7 +77,8 @@ WHERE seq = ? AND claim = ? AND state = 'running';
 
 -- name: insert_attempt
 -- The record of an attempt that has ended.
-INSERT INTO attempts (job, claim, number, worker, started_at, ended_at, outcome, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO attempts (job, claim, number, worker, started_at, ended_at, outcome, error, error_class)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: waited_for
 -- Which handlers of which events others wait for; :events is a JSON array of seq.
