@@ -199,6 +199,7 @@ class _Family:
 
     async def _list_handlers(self, reader: int | None) -> None:
         self._cards = await (self._cards_of_child() if reader is None else self._cards_of_worker(reader))
+        self._crew.handlers = frozenset(card.name for card in self._cards)
         self.log.info("handlers.loaded", handlers=[card.name for card in self._cards])
 
     async def _cards_of_worker(self, reader: int) -> list[HandlerCard]:

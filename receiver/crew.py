@@ -37,6 +37,8 @@ class Crew:
         self._killed: set[str] = set()
         self._lives = 0
         self._must_look = asyncio.Event()
+        self.handlers: frozenset[str] = frozenset()
+        """What there is to run, once that is known."""
         self._arguments = arguments
         self.workers = [self._place(str(number + 1), may_refuse=number == 0) for number in range(count)]
         self._alone: Child | None = None
@@ -139,7 +141,7 @@ class Crew:
         if self._alone is not None and not self._alone.has_ended:
             return
         try:
-            if not await self._store.suspects():
+            if self.handlers.isdisjoint(await self._store.suspects()):
                 return
         except (Unavailable, StoreError):
             return  # the next look asks again

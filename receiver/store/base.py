@@ -150,8 +150,8 @@ class Jobs(Protocol):
         """
         ...
 
-    async def suspects(self) -> int:
-        """How many jobs wait to be run alone."""
+    async def suspects(self) -> dict[str, int]:
+        """How many jobs of which handler wait to be run alone."""
         ...
 
     async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:

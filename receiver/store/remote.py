@@ -212,9 +212,10 @@ class Remote:
         """See `base.Jobs`."""
         return [Lost(*lost) for lost in await self._ask("release", [worker, died])]
 
-    async def suspects(self) -> int:
+    async def suspects(self) -> dict[str, int]:
         """See `base.Jobs`."""
-        return int(await self._ask("suspects", None))
+        found: dict[str, int] = await self._ask("suspects", None)
+        return found
 
     async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
         """See `base.Jobs`."""

@@ -247,7 +247,7 @@ class Service:
         self._bell.ring()
         return lost
 
-    async def suspects(self) -> int:
+    async def suspects(self) -> dict[str, int]:
         """See `base.Jobs`."""
         return self._jobs.suspects()
 

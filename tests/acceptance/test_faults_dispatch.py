@@ -152,7 +152,7 @@ def test_a_reload_and_a_stop_reach_the_worker_that_runs_a_suspect_and_it_ends_in
     os.kill(receiver.pid, signal.SIGHUP)  # a reload changes nothing for it
     receiver.logged("settings.reloaded", count=2)
     os.kill(receiver.pid, signal.SIGTERM)
-    receiver.logged("worker.draining", count=2)
+    until(lambda: any("alone" in line["worker"] for line in receiver.log("worker.draining")))
     (receiver.folder / "gate").touch()
     assert receiver.wait() == 0
 
@@ -257,8 +257,7 @@ def test_handlers_that_flood_the_output_or_raise_what_can_not_be_shown_stop_nobo
         "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError('no words')\n"
         "@router.on('video.failed', attempts=1)\ndef mute(event):\n    raise Mute\n"
         "@router.on('video.completed')\ndef loud(event):\n"
-        "    for _ in range(100):\n        print('x' * 100_000)\n"
-        "        print('y' * 100_000, file=sys.stderr)\n"
+        "    for _ in range(200):\n        print('y' * 100_000, file=sys.stderr)\n"
         "@router.on('video.progress')\ndef fine(event):\n    return 'fine'\n"
     )
     receiver.start("--handlers", "hooks.py").ready()

@@ -75,7 +75,7 @@ async def test_a_job_whose_process_died_three_times_while_it_ran_alone_is_dead_w
         ("lost", 1, "w2"),
         ("fail", 1, "w3"),
     ]
-    assert (await store.suspects(), await claim_alone(store, "w", "poison")) == (0, [])
+    assert (await store.suspects(), await claim_alone(store, "w", "poison")) == ({}, [])
 
 
 @pytest.mark.anyio
@@ -88,7 +88,7 @@ async def test_what_ran_beside_a_death_is_never_dead_by_it(store: Store) -> None
     lost = await crash(store, "w")
 
     assert [(job.crashes, job.is_dead) for job in lost] == [(1, False)] * 3
-    assert await store.suspects() == 3
+    assert sum((await store.suspects()).values()) == 3
 
 
 @pytest.mark.anyio
@@ -126,7 +126,7 @@ async def test_a_suspect_that_ends_in_any_other_way_is_innocent(store: Store, mo
     assert await store.settle([end], worker="alone") == [True]
 
     assert await states_of(store, news.event_id) == {"save": state}
-    assert await store.suspects() == 0
+    assert sum((await store.suspects()).values()) == 0
     if move == "retry":
         await claim_one(store, "w", "save")
         (lost,) = await crash(store, "w")
@@ -142,7 +142,7 @@ async def test_a_suspect_that_is_lost_stays_one_and_is_not_blamed_for_that(store
         (job,) = await claim_alone(store, f"alone{number}", "save")
         assert await store.release(f"alone{number}") == [Lost(job["job"], "save", 1, is_dead=False)]
 
-    assert await store.suspects() == 1
+    assert sum((await store.suspects()).values()) == 1
 
 
 @pytest.mark.anyio

@@ -143,6 +143,7 @@ def test_the_schema_itself_refuses_what_makes_no_sense(database: Path, statement
 # A migration that is interrupted.
 
 
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize("table", ["migrations", "meta", "events", "rejections"])
 def test_a_migration_that_fails_leaves_the_former_state(database: Path, table: str) -> None:
     def refuse(action: int, first: str | None, *_: str | None) -> int:
@@ -160,6 +161,7 @@ def test_a_migration_that_fails_leaves_the_former_state(database: Path, table: s
         assert migrate(connection, now=NOW) == available("sqlite")
 
 
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize(
     ("table", "moment"), [("migrations", "table"), ("jobs", "table"), ("rejections", "table"), ("", "commit")]
 )
@@ -277,6 +279,7 @@ def test_a_folder_where_the_file_should_be_is_refused(database: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.fault("C11")
 async def test_a_newer_database_that_was_not_closed_keeps_its_log_too(database: Path) -> None:
     process = StoreProcess(database, run="run1")
     remote = await process.connected()

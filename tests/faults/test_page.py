@@ -13,11 +13,13 @@ from tests.faults.page import TESTS, Marked, marked, missing, page, unknown
 DUE = {
     *(f"A{number}" for number in range(1, 14)),
     *(f"P{number}" for number in range(1, 12)),
-    *(f"B{number}" for number in range(1, 11)),
-    *(f"D{number}" for number in range(1, 9)),
-    *(f"C{number}" for number in range(1, 11)),
-    *("C12", "R12", "F8"),
-    *(f"O{number}" for number in (1, 2, 3, 4, 5, 7, 10, 11, 12)),
+    *(f"B{number}" for number in range(1, 12)),
+    *(f"D{number}" for number in range(1, 10)),
+    *(f"C{number}" for number in range(1, 13)),
+    *(f"R{number}" for number in (1, 2, *range(5, 13))),
+    *(f"S{number}" for number in range(1, 15)),
+    *(f"F{number}" for number in range(1, 10)),
+    *(f"O{number}" for number in (1, 2, 3, 4, 5, 6, 7, 10, 11, 12)),
 }
 NEED_SIGNATURES = {"A6", "A9", "A10"}
 

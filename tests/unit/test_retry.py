@@ -41,6 +41,57 @@ def test_a_retry_without_a_time_takes_the_backoff() -> None:
     assert decided(Retry(reason="down"), attempt=1, random=0.5).run_at_ms == NOW + 1000
 
 
+@pytest.mark.parametrize(
+    ("left_seconds", "asked", "waits_ms"),
+    [
+        (600, "1h", 300_000),
+        (600, "10s", 10_000),
+        (1.5, "1h", 1000),
+        (600, "0s", 0),
+        (-1, "1h", 3_600_000),
+        (0, "1h", 3_600_000),
+    ],
+)
+def test_a_job_waits_for_half_of_what_its_link_has_left_at_most(
+    left_seconds: float, asked: str, waits_ms: int
+) -> None:
+    decision = decide(
+        Retry(after=asked, reason="busy"),
+        attempt=1,
+        attempts=20,
+        now_ms=NOW,
+        random=0.5,
+        expires_at_ms=NOW + round(left_seconds * 1000),
+    )
+    assert decision.run_at_ms == NOW + waits_ms
+
+
+def test_the_tries_before_a_link_expires_come_closer_and_never_pass_it() -> None:
+    now, expires_at, tries = NOW, NOW + 900_000, []
+    for attempt in range(1, 20):
+        decision = decide(
+            Retry(after="30m", reason="down"),
+            attempt=attempt,
+            attempts=20,
+            now_ms=now,
+            random=0.9,
+            expires_at_ms=expires_at,
+        )
+        assert decision.run_at_ms is not None
+        now = decision.run_at_ms
+        tries.append(now)
+    assert sum(at < expires_at for at in tries) >= 9
+    assert any(expires_at - 2000 <= at < expires_at for at in tries), "one of them as late as may be"
+
+
+@pytest.mark.fault("R7")
+def test_what_failed_together_is_tried_again_spread_over_the_whole_wait() -> None:
+    waits = [backoff_seconds(6, random=luck_of(str(job))) for job in range(10_000)]
+    a_second = [sum(second <= wait < second + 1 for wait in waits) for second in range(64)]
+    assert sum(a_second) == 10_000
+    assert max(a_second) < 10_000 / 64 * 1.4
+
+
 @pytest.mark.parametrize(("attempts", "ending"), [(1, "after 1 attempt)"), (3, "after 3 attempts)")])
 def test_the_last_attempt_fails_the_job_and_says_how_many_there_were(attempts: int, ending: str) -> None:
     decision = decided(Retry(after="1s", reason="down"), attempt=attempts, attempts=attempts)

@@ -17,6 +17,7 @@ from structlog.testing import CapturingLogger
 from receiver import supervisor
 from receiver.errors import CommandFailed, UsageError
 from receiver.supervisor import Child, output_of
+from tests.acceptance.conftest import is_running
 
 pytestmark = pytest.mark.anyio
 TIMEOUT = 20.0
@@ -156,6 +157,42 @@ async def test_a_first_process_that_refuses_is_reported_and_left_alone(start: St
     assert place.logged("process.died") == []
     await place.child.stop(seconds=1)
     assert len(place.births) == 1
+
+
+async def test_a_first_process_that_may_not_refuse_is_started_again(tmp_path: Path) -> None:
+    """A handler may end its process with any status."""
+    place = Place(tmp_path, "tell(); os._exit(2)")
+    place.child.may_refuse = False
+    await place.child.start()
+    await until(lambda: len(place.births) >= 2)
+    await place.child.stop(seconds=0)
+
+    assert place.statuses[0] == 2
+    assert not place.child.refused.done()
+
+
+async def test_a_child_that_may_end_is_buried_and_not_started_again(tmp_path: Path) -> None:
+    place = Place(tmp_path, "tell(); sys.argv[2] == '1' and os._exit(3); os._exit(0)", may_end=True)
+    await place.child.start()
+    await until(lambda: place.child.has_ended)
+
+    assert [generation for generation, _, _ in place.births] == [1, 2]
+    assert (place.deaths, place.statuses) == ([1, 2], [3, 0]), "its jobs are looked after in any case"
+    assert len(place.logged("process.died")) == 1
+    await place.child.stop(seconds=1)
+
+
+@pytest.mark.parametrize("ending", ["os._exit(1)", "time.sleep(600)"], ids=["dies", "is stopped"])
+async def test_what_a_child_has_started_ends_with_it(tmp_path: Path, ending: str) -> None:
+    code = f"import subprocess; p = subprocess.Popen(['sleep', '600']); sys.argv[2] = p.pid; tell(); {ending}"
+    place = Place(tmp_path, code)
+    await place.child.start()
+    await until(lambda: place.births)
+    helper = place.births[0][0]  # it told its number as the generation
+    await place.child.stop(seconds=0) if "sleep" in ending else None
+
+    await until(lambda: not is_running(helper))
+    await place.child.stop(seconds=0)
 
 
 async def test_a_later_process_that_ends_like_a_refusal_is_started_again(start: Start) -> None:

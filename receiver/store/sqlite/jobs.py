@@ -74,10 +74,9 @@ class Jobs:
         due: int | None = self._database.execute(query, {"handlers": _json(list(handlers))}).fetchone()["due"]
         return due
 
-    def suspects(self) -> int:
-        """How many jobs have to run alone."""
-        (count,) = self._database.execute("count_suspects").fetchone()
-        return int(count)
+    def suspects(self) -> dict[str, int]:
+        """How many jobs of which handler have to run alone."""
+        return dict(self._database.execute("count_suspects").fetchall())
 
     def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]], *, now: int) -> int:
         """Make new jobs of stored events; return how many."""

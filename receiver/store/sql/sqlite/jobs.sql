@@ -22,8 +22,8 @@ WHERE state = 'ready' AND crashes > 0 AND run_at <= :now
 ORDER BY run_at LIMIT :count;
 
 -- name: count_suspects
--- How many jobs have to run by themselves.
-SELECT count(*) FROM jobs INDEXED BY jobs_suspect WHERE state = 'ready' AND crashes > 0;
+-- How many jobs of which handler have to run by themselves.
+SELECT handler, count(*) FROM jobs INDEXED BY jobs_suspect WHERE state = 'ready' AND crashes > 0 GROUP BY handler;
 
 -- name: next_due
 -- When the next job of some handlers is due; :handlers is a JSON array.
