@@ -29,9 +29,13 @@ serve: $(VENV)/.run ## Run the receiver with ./receiver.toml (written if missing
 	test -n "$$RECEIVER_CONFIG" || test -e receiver.toml || $(BIN)/receiver init
 	$(BIN)/receiver serve
 
+# Most tests wait for processes: two files of them at a time. TESTS=1 runs them one after the other.
+TESTS ?= 2
+SIDE_BY_SIDE := --numprocesses=$(TESTS) --dist=loadfile
+
 .PHONY: test
 test: $(VENV)/.test ## Run every test that can run here; the others say why not
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 .PHONY: check
 check: $(VENV)/.test ## Run all that CI runs: format, lint, types, layers, tests, coverage
@@ -39,7 +43,7 @@ check: $(VENV)/.test ## Run all that CI runs: format, lint, types, layers, tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov
 
 .PHONY: fix
 fix: $(VENV)/.test ## Format, and mend what the linter can mend

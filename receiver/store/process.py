@@ -9,20 +9,18 @@ import os
 import signal
 import sqlite3
 import sys
-import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from receiver import __version__, logs
 from receiver.errors import ReceiverError, StoreDamaged, StoreError, StoreInUse, Unavailable
 from receiver.lifeline import end_with_parent
-from receiver.record import Arrival
 from receiver.store import wire
-from receiver.store.base import EventFilter, Keep, Rejection, Settlement
 from receiver.store.inspection import Inspection
 from receiver.store.lock import StoreLock
 from receiver.store.service import Service
+from receiver.store.verbs import VERBS
 
 EXIT_REFUSED = 2
 EXIT_FATAL = 4
@@ -82,54 +80,10 @@ class Connection(asyncio.Protocol):
             self._is_greeted = True
             key = self._service.redactor_key.hex()
             return {"version": __version__, "run": self._service.run, "redactor_key": key}
-        action = _VERBS.get(verb)
+        action = VERBS.get(verb)
         if action is None or not self._is_greeted:
             raise StoreError(f"unknown verb {verb!r}")
         return await action(self._service, arguments)
-
-
-async def _record(service: Service, arguments: Any) -> list[tuple[str, str]]:
-    deadline, rows = arguments
-    if time.monotonic() > deadline:  # one clock for all processes of a machine
-        raise Unavailable("the sender has been told already that it was not recorded")
-    receipts = await service.record_batch([Arrival(*row) for row in rows])
-    return [(verdict, event_id) for verdict, event_id in receipts]
-
-
-async def _release(service: Service, worker: str, died: str | None) -> list[tuple[Any, ...]]:
-    return [tuple(lost) for lost in await service.release(worker, died=died)]
-
-
-async def _prune(service: Service, keep: Any, step: Any, count: int) -> tuple[Any, ...]:
-    return tuple(await service.prune(Keep(*keep), step, count=count))
-
-
-async def _prunable(service: Service, keep: Any) -> tuple[Any, ...]:
-    return tuple(await service.prunable(Keep(*keep)))
-
-
-# What travels is an array of arguments; named tuples are built again on this side.
-_VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
-    "record": _record,
-    "reject": lambda service, rows: service.reject([Rejection(*row) for row in rows]),
-    "claim": lambda service, a: service.claim(a[0], a[1], count=a[2], wait_ms=a[3], alone=a[4]),
-    "settle": lambda service, a: service.settle([Settlement(*row) for row in a[1]], worker=a[0]),
-    "renew": lambda service, a: service.renew(a[0], a[1]),
-    "release": lambda service, a: _release(service, *a),
-    "suspects": lambda service, a: service.suspects(),
-    "replay": lambda service, a: service.replay(a[0], a[1]),
-    "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
-    "event": lambda service, a: service.event(a),
-    "rejections": lambda service, a: service.rejections(limit=a),
-    "probe": lambda service, a: service.probe(),
-    "status": lambda service, a: service.status(),
-    "figures": lambda service, a: service.figures(),
-    "bodies_in_use": lambda service, a: service.bodies_in_use(a),
-    "all_bodies": lambda service, a: service.all_bodies(),
-    "check": lambda service, a: service.check(),
-    "prune": lambda service, a: _prune(service, *a),
-    "prunable": _prunable,
-}
 
 
 class Listener:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from receiver.errors import StoreDamaged, StoreError, Unavailable
+from receiver.errors import StoreError, Unavailable
 from receiver.life import Move
 from receiver.record import Arrival, JobRow
 from receiver.store.base import (
@@ -27,6 +27,7 @@ from receiver.store.base import (
 )
 from receiver.store.bell import Bell
 from receiver.store.clock import DueClock
+from receiver.store.commits import GroupCommit
 from receiver.store.leases import Leases
 from receiver.store.sqlite.backup import copy
 from receiver.store.sqlite.database import Database, refusal
@@ -36,17 +37,6 @@ from receiver.store.sqlite.reads import Reads, integrity
 from receiver.store.sqlite.retention import FIRST, Retention
 
 T = TypeVar("T")
-_WRITE_ERRORS = (
-    sqlite3.Error,
-    StoreDamaged,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-"""What a transaction may fail with: the database, or a value that it can't keep."""
-Write = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 EXTERNAL = "external"
 """The run of a worker that no `serve` started: it outlives one."""
 
@@ -81,13 +71,9 @@ class Service:
         self._reads = Reads(path)
         self._leases = Leases(lease_seconds, clock=monotonic)
         self._due = DueClock(wall, monotonic)
-        self._queue: list[Write] = []
-        self._is_scheduled = False
         self._bell = Bell()
         self._unknown: dict[str, set[int]] = {}
         self._attempts: Counter[str] = Counter()  # by outcome, since this start, those that are durable
-        self._on_fatal = on_fatal
-        self._is_broken = False
         self.run = run
         self.damage: list[str] = []
         """What an inspection has found; not empty = not ready."""
@@ -96,6 +82,7 @@ class Service:
         """The migrations that this start has run."""
         try:
             self._intake = Intake(self._database)
+            self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
             self._retention = Retention(self._database, self._intake)
             if run is not None:
                 self._take_over(run)
@@ -113,47 +100,8 @@ class Service:
                 self._attempts[LOST] += len(lost)
         self._database.commit()
 
-    # Writing: whatever queued while the last commit ran is the next transaction.
-
     def _write(self, operation: Callable[[], T]) -> asyncio.Future[T]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._queue.append((operation, future))
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            loop.call_soon(self._commit)
-        return future
-
-    def _commit(self) -> None:
-        self._is_scheduled = False
-        batch, self._queue = self._queue, []
-        try:
-            if self._is_broken:
-                raise StoreDamaged("a former error has ended this store")
-            self._database.begin()
-            results = [operation() for operation, _ in batch]
-            self._database.commit()
-        except _WRITE_ERRORS as error:
-            self._undo(batch, error)
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
-
-    def _undo(self, batch: list[Write], error: Exception) -> None:
-        try:
-            self._database.rollback()
-            self._intake.forget()
-        except sqlite3.Error as second:
-            error = second
-        refusal = Unavailable(f"the database can't be written: {error}")
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(refusal)
-        if is_fatal(error) and not self._is_broken:
-            self._is_broken = True
-            if self._on_fatal is not None:
-                self._on_fatal(error)
+        return self._commits.write(operation)
 
     def record_soon(self, arrival: Arrival, recorded: Recorded) -> None:
         """See `base.Intake`."""
@@ -345,10 +293,3 @@ class Service:
         await self._write(lambda: None)
         await self._reads.close()
         self._database.close()
-
-
-def is_fatal(error: Exception) -> bool:
-    """Say whether going on would be a lie: after a failed sync nobody knows what is on disk."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    lies = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return isinstance(error, StoreDamaged) or code in lies
