@@ -21,7 +21,7 @@ from receiver.lifeline import end_with_parent
 from receiver.loading import Loaded, load, told_when_slow
 from receiver.runner import Worker
 
-_NICE = 10
+_NICE = {"idle": 19, "low": 10}
 _Load = Callable[[settings.Settings], Loaded]
 
 
@@ -129,7 +129,7 @@ def _step_back(priority: str) -> None:
     """Let acknowledgements come before handlers.
 
     Nice alone lets a handler that computes finish its slice of some milliseconds first, at every step of an
-    acknowledgement: its p99 is 50 to 100 ms then, and 23 ms beside handlers that are idle to the kernel.
+    acknowledgement: its p99 is 50 to 100 ms with nice 10, and 25 beside handlers that are idle to the kernel.
     Where the kernel shares the processors out by session (sched(7), autogroup), a process is nice within its
     session only. A worker is a session of its own, so that has to be nice as a whole.
     """
@@ -138,12 +138,12 @@ def _step_back(priority: str) -> None:
     for thread in threading.enumerate():  # those, too, that modules have started
         number = thread.native_id or 0
         with suppress(OSError):  # a sandbox may forbid it
-            os.setpriority(os.PRIO_PROCESS, number, _NICE)
+            os.setpriority(os.PRIO_PROCESS, number, _NICE[priority])
         if priority == "idle":
             with suppress(OSError):
                 os.sched_setscheduler(number, os.SCHED_IDLE, os.sched_param(0))
     with suppress(OSError):  # a kernel without autogroups has no such file
-        Path("/proc/self/autogroup").write_text(str(_NICE), "ascii")
+        Path("/proc/self/autogroup").write_text(str(_NICE[priority]), "ascii")
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def test_workers_come_after_acknowledgements_as_far_as_the_configuration_says(
 
     policy = os.SCHED_IDLE if priority == "idle" else os.SCHED_OTHER
     assert os.sched_getscheduler(worker) == policy
-    assert os.getpriority(os.PRIO_PROCESS, worker) == (0 if priority == "normal" else 10)
+    assert os.getpriority(os.PRIO_PROCESS, worker) == {"idle": 19, "low": 10, "normal": 0}[priority]
     assert os.sched_getscheduler(receiver.pid) == os.SCHED_OTHER
     assert os.getpriority(os.PRIO_PROCESS, receiver.child("receiver.store.process")) == 0
 
