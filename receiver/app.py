@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -187,14 +188,14 @@ class _Family:
         """Return the descriptor on which it lists its handlers; its other output may be anything."""
         reader, writer = os.pipe()
         self._list_to = writer
-        try:
-            await self._crew.workers[0].start(descriptors=(writer,))
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            self._list_to = None
-            os.close(writer)
+        with ExitStack() as failing:
+            failing.callback(os.close, reader)
+            try:
+                await self._crew.workers[0].start(descriptors=(writer,))
+            finally:
+                self._list_to = None
+                os.close(writer)
+            failing.pop_all()
         return reader
 
     async def _list_handlers(self, reader: int | None) -> None:

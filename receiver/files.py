@@ -15,7 +15,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from receiver import partials
@@ -51,16 +51,12 @@ class OutputDirectory:
         for part in self.path.relative_to(start).parts:
             descriptor = _descend(descriptor, part)
         self.descriptor = descriptor
-        try:
+        with ExitStack() as failing:
+            failing.callback(os.close, descriptor)
             self.notes = _descend(os.dup(descriptor), ".receiver")
-            try:
-                self.partials = _descend(os.dup(self.notes), "partial")
-            except BaseException:
-                os.close(self.notes)
-                raise
-        except BaseException:
-            os.close(descriptor)
-            raise
+            failing.callback(os.close, self.notes)
+            self.partials = _descend(os.dup(self.notes), "partial")
+            failing.pop_all()
 
     def begin(self, event_id: str, *, key: str | None = None) -> Partial:
         """Start a file for an event, or go on with the one that was kept under `key`, a file name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 
 from receiver.errors import UsageError
 
@@ -11,14 +12,13 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening TCP socket. Raise OSError with the system's reason."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
+    with ExitStack() as failing:
+        failing.callback(listener.close)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(2048)
         listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
+        failing.pop_all()
     return listener
 
 

@@ -113,7 +113,7 @@ def _with_secret_files(tables: dict[str, Any], folder: Path, parents: str = "") 
         if isinstance(value, dict) and name != "handlers":
             result[key] = _with_secret_files(value, folder, f"{name}.")
         secret = key.removesuffix("_file")
-        if key == secret or secret not in SECRETS:
+        if not key.endswith("_file") or secret not in SECRETS:
             continue
         if secret in tables:
             raise SettingsError(f"{name}: give either {secret} or {key}, not both")
