@@ -111,14 +111,14 @@ $(VENV)/.made:
 	@printf '%s\n' "$(CURDIR)" > $@
 
 $(VENV)/.run: $(VENV)/.made requirements.lock pyproject.toml
-	$(PIP) install --require-hashes --requirement requirements.lock
+	$(PIP) install --require-hashes --no-deps --requirement requirements.lock
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run tests/requirements.lock
-	$(PIP) install --require-hashes --requirement tests/requirements.lock
+	$(PIP) install --require-hashes --no-deps --requirement tests/requirements.lock
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.run tests/bench/requirements.lock
-	$(PIP) install --require-hashes --requirement tests/bench/requirements.lock
+	$(PIP) install --require-hashes --no-deps --requirement tests/bench/requirements.lock
 	@touch $@

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, ClassVar, TextIO, cast
 
 import orjson
@@ -103,6 +103,14 @@ def configure(*, style: str = "auto", level: str = "info", waits: bool = True) -
         logger_factory=_Loggers(_Unfailing(sys.stderr) if waits else Sink(sys.stderr.fileno())),
         cache_logger_on_first_use=True,
     )
+    if not waits:
+        sys.excepthook = _after_the_log
+
+
+def _after_the_log(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what ended the process when no line is being written any more, so that neither tears the other."""
+    finish()
+    sys.__excepthook__(kind, error, trace)
 
 
 def finish() -> None:

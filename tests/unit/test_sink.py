@@ -183,6 +183,9 @@ def test_the_last_words_get_out_however_a_process_ends(end: str) -> None:
     said: list[Any] = [orjson.loads(line) for line in ended.stderr.splitlines() if line.startswith(b"{")]
     assert len(said) == 501
     assert said[-1]["reason"] == "the last words"
+    if end == "raises":
+        *_, last = ended.stderr.splitlines()
+        assert last == b"RuntimeError: at top level", "what ended it comes after all lines"
 
 
 def test_a_process_whose_log_is_blocked_ends_all_the_same(pipe: Pipe) -> None:
