@@ -38,7 +38,8 @@ from receiver.units import duration
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+REFERENCE = (ROOT / "deploy" / "REFERENCE.md").read_text("utf-8")
+PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL) + REFERENCE
 
 
 def blocks(language: str) -> list[str]:
@@ -46,9 +47,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 
 
-def rows() -> list[list[str]]:
-    """The cells of all tables, without their heads."""
-    lines = re.findall(r"^\| (.*) \|$", README, flags=re.MULTILINE)
+def rows(text: str = README) -> list[list[str]]:
+    """The cells of all tables of a document, without their heads."""
+    lines = re.findall(r"^\| (.*) \|$", text, flags=re.MULTILINE)
     return [re.split(r" \| ", line) for line in lines]
 
 
@@ -209,14 +210,14 @@ def test_the_readme_lists_exactly_the_fields_of_a_video() -> None:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Every command of the README as written, and its words."""
+    """Every command of README and reference as written, and its words."""
     shown = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     for text in (*shown, *spans(PROSE)):
         if re.match(r"receiver [a-z]", text):
             yield text, shlex.split(re.sub(r"[\[\]]", " ", text))[1:]
 
 
-def test_every_command_that_the_readme_shows_exists_with_those_options() -> None:
+def test_every_command_that_the_documents_show_exists_with_those_options() -> None:
     context = click.Context(cli)
     seen = 0
     for text, (name, *words) in commands():
@@ -230,7 +231,7 @@ def test_every_command_that_the_readme_shows_exists_with_those_options() -> None
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_each_of_its_options_is_in_the_readme(name: str) -> None:
+def test_every_command_and_each_of_its_options_is_in_the_reference(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     shown = " ".join(text for text, words in commands() if words[0] == name)
@@ -286,9 +287,9 @@ def test_the_commands_to_try_do_what_stands_behind_them(tmp_path: Path) -> None:
 
 
 def documented_settings() -> dict[str, dict[str, str | None]]:
-    """Table → key → its default as TOML, or None where the README names none."""
+    """Table → key → its default as TOML, or None where the reference names none."""
     found: dict[str, dict[str, str | None]] = {}
-    for row in rows():
+    for row in rows(REFERENCE):
         names = [name.strip("[]") for name in spans(row[0]) if re.fullmatch(r"\[[a-z_]+(\.NAME)?\]", name)]
         if not names or len(row) != 2:
             continue
@@ -311,7 +312,7 @@ def real_settings() -> dict[str, type[BaseModel]]:
     return {**tables, "sources.NAME": settings.OpennoteSettings}
 
 
-def test_every_setting_and_no_other_is_in_the_readme() -> None:
+def test_every_setting_and_no_other_is_in_the_reference() -> None:
     documented = documented_settings()
     documented.pop("handlers.NAME", None)
 
@@ -319,7 +320,7 @@ def test_every_setting_and_no_other_is_in_the_readme() -> None:
     assert {name: set(keys) for name, keys in documented.items()} == real
 
 
-def test_the_defaults_in_the_readme_are_the_real_ones() -> None:
+def test_the_defaults_in_the_reference_are_the_real_ones() -> None:
     compared = 0
     for name, keys in documented_settings().items():
         if name == "handlers.NAME":
@@ -348,13 +349,13 @@ def required(table: str) -> dict[str, Any]:
 def test_the_shipped_handlers_settings_are_in_the_readme() -> None:
     from handlers.save_video import Settings
 
-    assert {key for key in Settings.model_fields if f"`{key}`" not in section("Configure")} == set()
+    assert {key for key in Settings.model_fields if f"`{key}`" not in REFERENCE} == set()
 
 
 def test_the_settings_of_a_target_of_forward_are_beside_it() -> None:
     from handlers.forward import Settings, Target
 
-    assert {key for key in Settings.model_fields if f"`{key}`" not in section("Configure")} == set()
+    assert {key for key in Settings.model_fields if f"`{key}`" not in REFERENCE} == set()
     shown = (ROOT / "handlers/README.md").read_text("utf-8").partition("\n## forward\n")[2]
     assert {key for key in Target.model_fields if not re.search(rf"\b{key}(`| = )", shown)} == set()
 

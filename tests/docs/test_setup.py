@@ -147,7 +147,7 @@ def test_the_demo_installs_no_test_packages(fresh: Path) -> None:
 
     assert "--requirement requirements.lock" in demo
     assert "tests/requirements.lock" not in demo
-    assert "--require-hashes --requirement tests/requirements.lock" in test
+    assert "--require-hashes --no-deps --requirement tests/requirements.lock" in test
 
 
 SKIPPED_TESTS = """
