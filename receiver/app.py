@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -180,6 +180,7 @@ class _Family:
             await asyncio.sleep(0)  # the children are under way
             import_module("receiver.front")  # what answers senders, while they import theirs
             await asyncio.gather(connecting, listing)
+            await self._store.publish([asdict(card) for card in self._cards])
         finally:
             listing.cancel()
             connecting.cancel()

@@ -7,9 +7,6 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
-import orjson
-
-from receiver import ids
 from receiver.announcer import Announcer
 from receiver.answers import (
     NOT_JSON,
@@ -32,9 +29,10 @@ from receiver.errors import Disconnected, Refused, StoreError, Unavailable
 from receiver.metrics import Meter
 from receiver.model import INLINE_BODY_LIMIT
 from receiver.peers import BadCredentials, peer_of
-from receiver.record import Arrival, JobRow
+from receiver.record import Arrival
+from receiver.recording import Plans, arrival_of
 from receiver.rejections import Rejections
-from receiver.router import HandlerCard, plan
+from receiver.router import HandlerCard
 from receiver.sources.base import Admission, Denied, Headers, Source
 from receiver.store.base import Intake, Receipt
 
@@ -69,7 +67,6 @@ class Ingress:
     ) -> None:
         self.use(sources)
         self._meter = meter or Meter()
-        self._cards = cards
         self._intake = intake
         self._bodies = bodies
         self._rejections = rejections
@@ -79,7 +76,7 @@ class Ingress:
         self._log = log
         self._announcer = Announcer(log)
         self._trusted_proxies = trusted_proxies
-        self._plans: dict[tuple[str, str], list[JobRow]] = {}
+        self._plans = Plans(cards)
 
     def use(self, sources: Mapping[str, Source]) -> None:
         """Believe these from the next request on; one that is under way keeps its own."""
@@ -183,46 +180,18 @@ class Ingress:
 
     def _arrival(self, source: Source, admission: Admission, body: ReceivedBody, headers: Headers) -> Arrival:
         """Understand a believed body. Raise BadBody."""
-        news = source.read(body.payload, admission, body.raw, body.digests)
-        now = self._wall()
-        is_small = body.raw is not None
-        return Arrival(
-            event_id=ids.event_id(now, self._random(ids.RANDOM_BYTES)),
-            source=source.name,
-            kind=source.kind,
-            identity=news.identity,
-            what=news.what,
-            type=news.type,
-            video_id=news.video_id,
-            status=news.status,
-            progress=news.progress,
-            title=news.title,
-            content=news.content,
-            warnings=list(news.warnings),
-            received_at=now,
+        return arrival_of(
+            source,
+            admission,
+            body,
             via="callback",
             method="POST",
             path=PREFIX + source.name,
             headers=source.fingerprint(headers),
-            size=body.size,
-            body=None if body.raw is None else body.raw.decode(),
-            body_sha256=body.sha256,
-            payload=None if is_small else orjson.dumps(body.payload).decode(),
-            strings=None
-            if is_small
-            else orjson.dumps([string.model_dump() for string in body.strings]).decode(),
-            jobs=self._jobs(source.name, news.type),
-            expires_at=news.expires_at,
+            plans=self._plans,
+            now=self._wall(),
+            random=self._random,
         )
-
-    def _jobs(self, source: str, event_type: str) -> list[JobRow]:
-        pair = (source, event_type)
-        if pair not in self._plans:
-            self._plans[pair] = [
-                (job.handler, job.state.value, job.after, job.reason)
-                for job in plan(self._cards, source=source, type=event_type)
-            ]
-        return self._plans[pair]
 
     def _deny(self, source: Source, denied: Denied, scope: Scope) -> Answer:
         """401, one body for every reason; 429 instead for a peer that does nothing else."""

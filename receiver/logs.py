@@ -108,7 +108,7 @@ def configure(*, style: str = "auto", level: str = "info", waits: bool = True) -
 
 
 def _after_the_log(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print what ended the process when no line is being written any more, so that neither tears the other."""
+    """Print what ended the process when no line is being written any more: neither tears the other."""
     finish()
     sys.__excepthook__(kind, error, trace)
 

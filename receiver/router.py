@@ -95,13 +95,28 @@ class PlannedJob:
     reason: str | None
 
 
-def plan(cards: Sequence[HandlerCard], *, source: str, type: str) -> tuple[PlannedJob, ...]:  # noqa: A002
+def plan(
+    cards: Sequence[HandlerCard],
+    *,
+    source: str,
+    type: str,  # noqa: A002 - the event's own word
+    first: str | None = None,
+) -> tuple[PlannedJob, ...]:
     """Say which jobs an event of this source and type gets, in the order of the cards.
 
-    The answer depends on nothing else, so a caller in a hurry may keep it.
+    `first` is a job of the receiver's own: what would be ready waits for it. The answer depends on
+    nothing else, so a caller in a hurry may keep it.
     """
     matched = {card.name: card for card in cards if card.matches(source=source, type=type)}
-    return tuple(_planned(card, matched) for card in matched.values())
+    planned = tuple(_planned(card, matched) for card in matched.values())
+    if first is None:
+        return planned
+    own = PlannedJob(first, JobState.READY, None, None)
+    return (own, *(_after(first, job) for job in planned))
+
+
+def _after(first: str, job: PlannedJob) -> PlannedJob:
+    return PlannedJob(job.handler, JobState.WAITING, first, None) if job.state is JobState.READY else job
 
 
 def _planned(card: HandlerCard, matched: Mapping[str, HandlerCard]) -> PlannedJob:

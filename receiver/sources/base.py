@@ -88,6 +88,17 @@ class LinkedVideo:
 VideoPlace = InlineVideo | LinkedVideo
 
 
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """A request to a provider's API; `url` must lie under `base`, which the operator has configured."""
+
+    url: str
+    base: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+
+
 class Digests(NamedTuple):
     """What is known of a body besides its payload."""
 
@@ -117,6 +128,17 @@ class Source(Protocol):
 
     def place(self, payload: Payload) -> VideoPlace | None:
         """Say where the video of a stored payload is; None when it names none."""
+        ...
+
+    def first_job(self, type: EventType, via: str) -> str | None:  # noqa: A002 - the event's own word
+        """The receiver's own job that runs before all handlers of such an event, if there is one."""
+        ...
+
+    def status_request(self, video_id: str) -> ApiRequest | None:
+        """Ask how a video stands; None when no key for that is configured, or there is no such request.
+
+        The answer is read by `read`, with an admission whose `request_id` is the video's id.
+        """
         ...
 
     def fingerprint(self, headers: Headers) -> str:

@@ -223,6 +223,14 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
 
+    async def publish(self, cards: Sequence[Row]) -> None:
+        """Remember which handlers there are: what new events get jobs for, whoever records them."""
+        ...
+
+    async def published(self) -> list[Row]:
+        """The cards of the handlers that a server named last."""
+        ...
+
     async def check(self) -> list[str]:
         """A full integrity check; the problems found, none when all is well."""
         ...

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,60 +24,13 @@ from receiver.store.base import (
     Settlement,
     resolve,
 )
+from receiver.store.link import Link
 
 _ANSWER_SECONDS = 10.0
 _RECORD_SECONDS = 3.0
 """Senders give up after a few seconds; a store that takes longer is as good as away."""
 _LARGEST_BATCH = 512
 _LARGEST_BATCH_BYTES = 8 * 2**20
-
-
-class _Link(asyncio.Protocol):
-    """One connection, and the requests that wait for their answers on it."""
-
-    def __init__(self) -> None:
-        self._frames = wire.Frames()
-        self._numbers = count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._transport: asyncio.WriteTransport | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(StoreDown("the store went away before it answered"))
-
-    def data_received(self, data: bytes) -> None:
-        for number, result, error in self._frames.feed(data):
-            future = self._waiting.pop(number, None)
-            if future is None or future.done():
-                continue
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(wire.ERRORS[error[0]](error[1]))
-
-    def request(self, verb: str, arguments: Any) -> asyncio.Future[Any]:
-        if self._transport is None or self._transport.is_closing():
-            raise StoreDown("the store can't be reached")
-        number = next(self._numbers)
-        frame = wire.pack([number, verb, arguments])
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        self._transport.write(frame)
-        return future
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
 
 
 class Remote:
@@ -91,7 +43,7 @@ class Remote:
         self._database = database
         self._path = wire.socket_path(database)
         self._run = run
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._connecting = asyncio.Lock()
         self._batch: list[tuple[Arrival, Recorded]] = []
         self._sender: asyncio.Task[None] | None = None
@@ -103,11 +55,11 @@ class Remote:
                 self._link = await self._dial()
         return self
 
-    async def _dial(self) -> _Link:
+    async def _dial(self) -> Link:
         loop = asyncio.get_running_loop()
         try:
             with wire.short_name(self._path) as name:
-                _, link = await loop.create_unix_connection(_Link, name)
+                _, link = await loop.create_unix_connection(Link, name)
         except OSError as error:
             raise StoreDown("no store is running") from error
         try:
@@ -260,6 +212,15 @@ class Remote:
         """See `base.Reads`."""
         found: list[str] = await self._ask("all_bodies", None)
         return found
+
+    async def publish(self, cards: Sequence[Row]) -> None:
+        """See `base.Store`."""
+        await self._ask("publish", list(cards))
+
+    async def published(self) -> list[Row]:
+        """See `base.Store`."""
+        cards: list[Row] = await self._ask("published", None)
+        return cards
 
     async def check(self) -> list[str]:
         """See `base.Store`. A full check reads the whole file, so it may take minutes."""

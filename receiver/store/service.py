@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import orjson
+
 from receiver.errors import StoreError, Unavailable
 from receiver.life import Move
 from receiver.record import Arrival, JobRow
 from receiver.store.base import (
-    EventFilter,
     Keep,
     Lost,
     Pruned,
@@ -29,11 +30,10 @@ from receiver.store.bell import Bell
 from receiver.store.clock import DueClock
 from receiver.store.commits import GroupCommit
 from receiver.store.leases import Leases
-from receiver.store.sqlite.backup import copy
+from receiver.store.looking import CARDS, Looking
 from receiver.store.sqlite.database import Database, refusal
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
-from receiver.store.sqlite.reads import Reads, integrity
 from receiver.store.sqlite.retention import FIRST, Retention
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Service:
+class Service(Looking):
     """The store, in the process that owns the database file.
 
     `run` names the `serve` that this store belongs to. What workers of a former run held is given
@@ -66,9 +66,8 @@ class Service:
     ) -> None:
         self._wall = wall
         self._monotonic = monotonic
-        self._database = Database(path, now=wall(), must_exist=must_exist)
+        super().__init__(Database(path, now=wall(), must_exist=must_exist))
         self._jobs = Jobs(self._database)
-        self._reads = Reads(path)
         self._leases = Leases(lease_seconds, clock=monotonic)
         self._due = DueClock(wall, monotonic)
         self._bell = Bell()
@@ -212,27 +211,7 @@ class Service:
             await self._release(worker, reason="the worker's lease ran out")
         return silent
 
-    # Reading.
-
-    async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
-        """See `base.Reads`."""
-        return await self._reads.events(wanted, limit=limit, before=before)
-
-    async def event(self, prefix: str) -> Row:
-        """See `base.Reads`."""
-        return await self._reads.event(prefix)
-
-    async def rejections(self, *, limit: int) -> list[Row]:
-        """See `base.Reads`."""
-        return await self._reads.rejections(limit=limit)
-
-    async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
-        """See `base.Reads`."""
-        return await self._reads.bodies_in_use(digests)
-
-    async def all_bodies(self) -> list[str]:
-        """See `base.Reads`."""
-        return await self._reads.all_bodies()
+    # Looking.
 
     async def probe(self) -> list[str]:
         """See `base.Reads`."""
@@ -242,8 +221,7 @@ class Service:
 
     async def _touch(self) -> list[str]:
         """Write; say which workers live."""
-        now = str(self._wall())
-        await self._write(lambda: self._database.execute("set_meta", {"key": "probed_at", "value": now}))
+        await self._write(partial(self._database.set_value, "probed_at", str(self._wall())))
         return self._leases.living()
 
     async def status(self) -> Row:
@@ -256,13 +234,13 @@ class Service:
         counted = await self._reads.figures(now=self._wall())
         return {**counted, "attempts": dict(self._attempts), "workers": len(self._leases.living())}
 
+    async def publish(self, cards: Sequence[Row]) -> None:
+        """See `base.Store`."""
+        await self._write(partial(self._database.set_value, CARDS, orjson.dumps(list(cards)).decode()))
+
     def changes(self) -> int:
         """How many rows were written since the start."""
         return self._database.connection.total_changes
-
-    async def check(self) -> list[str]:
-        """See `base.Store`."""
-        return await asyncio.to_thread(integrity, self._database.path)
 
     # Upkeep.
 
@@ -275,14 +253,6 @@ class Service:
         else:
             pruned = await self._write(lambda: self._retention.remove_files(events, keep, now=self._wall()))
         return pruned._replace(step=following)
-
-    async def prunable(self, keep: Keep) -> Pruned:
-        """See `base.Upkeep`."""
-        return await self._reads.prunable(keep)
-
-    async def backup(self, target: Path) -> list[str]:
-        """See `base.Store`."""
-        return await copy(self._database.path, target)
 
     async def abandon(self) -> None:
         """End the thread that reads, or the process would wait for it; the file is not written any more."""

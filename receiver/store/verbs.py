@@ -50,6 +50,8 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "figures": lambda service, a: service.figures(),
     "bodies_in_use": lambda service, a: service.bodies_in_use(a),
     "all_bodies": lambda service, a: service.all_bodies(),
+    "publish": lambda service, cards: service.publish(cards),
+    "published": lambda service, a: service.published(),
     "check": lambda service, a: service.check(),
     "prune": lambda service, a: _prune(service, *a),
     "prunable": _prunable,

@@ -83,12 +83,21 @@ class Database:
             self.connection.execute(f"PRAGMA {pragma}")
 
     def _redactor_key(self) -> bytes:
-        row = self.execute("get_meta", {"key": "redactor_key"}).fetchone()
-        if row is not None:
-            return bytes.fromhex(row["value"])
+        kept = self.value("redactor_key")
+        if kept is not None:
+            return bytes.fromhex(kept)
         key = secrets.token_bytes(32)
-        self.execute("set_meta", {"key": "redactor_key", "value": key.hex()})
+        self.set_value("redactor_key", key.hex())
         return key
+
+    def value(self, key: str) -> str | None:
+        """One of the values that are remembered by name."""
+        row = self.execute("get_meta", {"key": key}).fetchone()
+        return None if row is None else str(row["value"])
+
+    def set_value(self, key: str, value: str) -> None:
+        """Remember a value by name."""
+        self.execute("set_meta", {"key": key, "value": value})
 
     def execute(self, name: str, parameters: Any = ()) -> sqlite3.Cursor:
         """Run a named statement."""

@@ -34,7 +34,7 @@ class Intake:
         """Know no more of events whose rows are removed in this transaction; no number is given twice."""
         self._known.unlearn(events)
         for key, seq in (("last_event", self._event), ("last_delivery", self._delivery)):
-            self._database.execute("set_meta", {"key": key, "value": str(seq)})
+            self._database.set_value(key, str(seq))
 
     def record(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Write arrivals in their order; the receipts are valid after the commit."""

@@ -42,7 +42,7 @@ class KnownEvents:
 
     def forget(self) -> None:
         """Read what is not in the table yet, again, after a transaction was undone."""
-        row = self._database.execute("get_meta", {"key": _THROUGH}).fetchone()
+        through = self._database.value(_THROUGH)
         self._newest: dict[Key, Events] = {}
         self._older: dict[Key, Events] = {}
         self._gathered: list[tuple[int, int]] = []
@@ -50,7 +50,7 @@ class KnownEvents:
         """Hash and number of events on their way into the table, the highest hash first."""
         self._leaving_through = 0
         for video_id, identity, source, what, seq, event_id, content in self._database.execute(
-            "events_after", {"seq": int(row["value"]) if row else 0}
+            "events_after", {"seq": int(through or 0)}
         ):
             self._newest.setdefault((identity, source), {})[what] = Known(seq, event_id, content)
             self._gathered.append((hash_of(video_id), seq))
@@ -102,5 +102,5 @@ class KnownEvents:
         self._database.executemany("index_event", reversed(self._leaving[-count:]))
         del self._leaving[-count:]
         if not self._leaving:
-            self._database.execute("set_meta", {"key": _THROUGH, "value": str(self._leaving_through)})
+            self._database.set_value(_THROUGH, str(self._leaving_through))
             self._older = {}
