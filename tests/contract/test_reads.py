@@ -254,3 +254,18 @@ async def test_the_key_of_fingerprints_is_random_and_stays(opening: Opening, dat
     async with opening(database.with_name("other.db")) as store:
         assert store.redactor_key != first
     assert len(first) == 32
+
+
+@pytest.mark.anyio
+async def test_the_handlers_that_a_server_names_are_known_to_whoever_asks_and_survive_a_restart(
+    opening: Opening, database: Path
+) -> None:
+    cards = [{"name": "save", "types": ["video.completed"]}]
+    async with opening(database) as store:
+        assert await store.published() == []
+        await store.publish(cards)
+        assert await store.published() == cards
+    async with opening(database, run="run2") as store:
+        assert await store.published() == cards
+        await store.publish([])
+        assert await store.published() == []
