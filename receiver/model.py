@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -63,6 +63,15 @@ class LongString(_Frozen):
 def utc(unix_milliseconds: int) -> datetime:
     """Turn the store's time into an aware UTC datetime."""
     return datetime.fromtimestamp(unix_milliseconds / 1000, UTC)
+
+
+@overload
+def iso(unix_milliseconds: int) -> str: ...
+@overload
+def iso(unix_milliseconds: int | None) -> str | None: ...
+def iso(unix_milliseconds: int | None) -> str | None:
+    """Write the store's time as ISO 8601 in UTC, to the millisecond."""
+    return None if unix_milliseconds is None else utc(unix_milliseconds).isoformat(timespec="milliseconds")
 
 
 Payload = dict[str, JsonValue]

@@ -12,7 +12,7 @@ import click
 
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import age, iso, json_line, local, now_ms, table, window
+from receiver.cli.output import age, local, now_ms, table, view_line, window
 from receiver.cli.story import tell
 
 if TYPE_CHECKING:
@@ -43,13 +43,14 @@ def with_store(config: Settings, action: Callable[[Store], Awaitable[T]]) -> T:
 def events(options: Common, *, limit: int, **wanted: Any) -> None:
     """List events, newest first."""
     from receiver.store.base import EventFilter
+    from receiver.views import event_view
 
     rows = with_store(
         options.settings(), lambda store: store.events(EventFilter(**wanted), limit=limit, before=None)
     )
     if options.as_json:
         for row in rows:
-            json_line(event_json(row))
+            view_line(event_view(row))
         return
     now = now_ms()
     state = wanted["state"]
@@ -91,47 +92,20 @@ def _marks(row: Row) -> str:
     return ", ".join([*marks, *row["warnings"]])
 
 
-def event_json(row: Row) -> dict[str, Any]:
-    """The fixed fields of an event."""
-    return {
-        "id": row["id"],
-        "source": row["source"],
-        "type": row["type"],
-        "event_key": f"{row['identity']}:{row['what']}",
-        "video_id": row["video_id"],
-        "status": row["status"],
-        "title": row["title"],
-        "received_at": iso(row["received_at"]),
-        "duplicates": row["duplicates"],
-        "conflict": bool(row["conflict"]),
-        "warnings": row["warnings"],
-        "bytes": row["bytes"],
-        "jobs": [
-            {
-                "id": job["id"],
-                "handler": job["handler"],
-                "state": job["state"],
-                "attempts": job["attempts"],
-                "run_at": iso(job["run_at"]),
-                "last_error": job["last_error"],
-            }
-            for job in row["jobs"]
-        ],
-    }
-
-
 @click.command
 @click.argument("event", type=Text())
 @click.option("--raw", is_flag=True, help="Write the original body, byte for byte, and nothing else.")
 @common
 def show(options: Common, *, event: str, raw: bool) -> None:
     """Show everything about one event; EVENT is its id or the beginning of it."""
+    from receiver.views import event_story
+
     config = options.settings()
     row = with_store(config, lambda store: store.event(event))
     if raw:
         _write_body(config, row)
     elif options.as_json:
-        json_line(_whole_json(row))
+        view_line(event_story(row, reveals=True))
     else:
         tell(row, marks=_marks(row), now=now_ms(), width=window())
 
@@ -156,32 +130,6 @@ def _write_body(config: Settings, row: Row) -> None:
     output.flush()
 
 
-def _whole_json(row: Row) -> dict[str, Any]:
-    from receiver import sources
-
-    payload = _payload(row)
-    times = ("received_at", "started_at", "ended_at", "run_at", "expires_at", "body_removed_at")
-
-    def readable(part: Row) -> Row:
-        return {key: iso(value) if key in times else value for key, value in part.items() if key != "seq"}
-
-    return {
-        **event_json(row),
-        "video": sources.video_of(row["kind"], payload).model_dump(mode="json"),
-        "payload": payload,
-        "body_sha256": row["body_sha256"],
-        "jobs": [readable(job) for job in row["jobs"]],
-        "attempts": [readable(attempt) for attempt in row["attempts"]],
-        "deliveries": [readable(delivery) for delivery in row["deliveries"]],
-    }
-
-
-def _payload(row: Row) -> Any:
-    import orjson
-
-    return orjson.loads(row["body"]) if row["body"] is not None else row["payload"]
-
-
 @click.command
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many."
@@ -189,10 +137,12 @@ def _payload(row: Row) -> Any:
 @common
 def rejections(options: Common, *, limit: int) -> None:
     """List the last requests that were not believed, newest first: which check failed, never a value."""
+    from receiver.views import rejection_view
+
     rows = with_store(options.settings(), lambda store: store.rejections(limit=limit))
     if options.as_json:
         for row in rows:
-            json_line({**row, "at": iso(row["at"])})
+            view_line(rejection_view(row))
         return
     lines = [
         (

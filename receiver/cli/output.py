@@ -6,15 +6,25 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
+
+if TYPE_CHECKING:
+    from receiver.views import View
 
 
 def json_line(value: Mapping[str, Any]) -> None:
     """Print one object on one line."""
     click.echo(orjson.dumps(value, default=str).decode())
+
+
+def view_line(view: View) -> None:
+    """Print what the API would answer, on one line."""
+    from receiver.views import to_json
+
+    click.echo(to_json(view).decode())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
@@ -47,11 +57,6 @@ def window() -> int | None:
 def plain(text: str) -> str:
     """Escape what could drive a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def iso(unix_milliseconds: int | None) -> str | None:
-    """ISO 8601 in UTC, to the millisecond."""
-    return None if unix_milliseconds is None else _utc(unix_milliseconds).isoformat(timespec="milliseconds")
 
 
 def local(unix_milliseconds: int | None) -> str:

@@ -78,6 +78,16 @@ class EventFilter(NamedTuple):
     video: str | None = None
 
 
+class Stretch(NamedTuple):
+    """A stretch of the record, in the order of commits."""
+
+    events: list[Row]
+    through: int
+    """The `seq` up to which there is nothing else that is wanted."""
+    removed: int
+    """How many events, wanted or not, retention has removed from this stretch."""
+
+
 class Keep(NamedTuple):
     """What may be removed: that which was over before these times, in unix milliseconds."""
 
@@ -167,6 +177,14 @@ class Reads(Protocol):
 
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """A page of events with their jobs, newest first; `before` is the `seq` of the last page's end."""
+        ...
+
+    async def following(self, wanted: EventFilter, *, limit: int, after: int) -> Stretch:
+        """The next events with their jobs after a `seq`, in the order in which they were committed."""
+        ...
+
+    async def newest(self, *, after: int, wait_ms: int) -> int:
+        """The highest `seq` that was ever given; wait up to `wait_ms` for one after `after`."""
         ...
 
     async def event(self, prefix: str) -> Row:

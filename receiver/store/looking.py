@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from receiver.store.base import EventFilter, Keep, Pruned, Row
+from receiver.store.base import EventFilter, Keep, Pruned, Row, Stretch
 from receiver.store.sqlite.backup import copy
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.reads import Reads, integrity
@@ -26,6 +26,10 @@ class Looking:
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """See `base.Reads`."""
         return await self._reads.events(wanted, limit=limit, before=before)
+
+    async def following(self, wanted: EventFilter, *, limit: int, after: int) -> Stretch:
+        """See `base.Reads`."""
+        return await self._reads.following(wanted, limit=limit, after=after)
 
     async def event(self, prefix: str) -> Row:
         """See `base.Reads`."""

@@ -22,6 +22,7 @@ from receiver.store.base import (
     Rejection,
     Row,
     Settlement,
+    Stretch,
     resolve,
 )
 from receiver.store.link import Link
@@ -177,6 +178,15 @@ class Remote:
         """See `base.Reads`."""
         rows: list[Row] = await self._ask("events", [tuple(wanted), limit, before])
         return rows
+
+    async def following(self, wanted: EventFilter, *, limit: int, after: int) -> Stretch:
+        """See `base.Reads`."""
+        return Stretch(*await self._ask("following", [tuple(wanted), limit, after]))
+
+    async def newest(self, *, after: int, wait_ms: int) -> int:
+        """See `base.Reads`."""
+        patience = _ANSWER_SECONDS + wait_ms / 1000
+        return int(await self._ask("newest", [after, wait_ms], seconds=patience))
 
     async def event(self, prefix: str) -> Row:
         """See `base.Reads`."""

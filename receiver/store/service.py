@@ -71,6 +71,7 @@ class Service(Looking):
         self._leases = Leases(lease_seconds, clock=monotonic)
         self._due = DueClock(wall, monotonic)
         self._bell = Bell()
+        self._news = Bell()
         self._unknown: dict[str, set[int]] = {}
         self._attempts: Counter[str] = Counter()  # by outcome, since this start, those that are durable
         self.run = run
@@ -108,7 +109,7 @@ class Service(Looking):
         def tell(written: asyncio.Future[list[Receipt]]) -> None:
             error = written.exception()
             recorded(written.result()[0] if error is None else cast(Exception, error))
-            self._bell.ring()
+            self._ring_for_arrivals()
 
         self._write(partial(self._intake.record, [arrival])).add_done_callback(tell)
 
@@ -119,8 +120,12 @@ class Service(Looking):
     async def record_batch(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Record several arrivals, in their order, in one transaction."""
         receipts = await self._write(partial(self._intake.record, arrivals))
-        self._bell.ring()
+        self._ring_for_arrivals()
         return receipts
+
+    def _ring_for_arrivals(self) -> None:
+        self._bell.ring()
+        self._news.ring()
 
     async def reject(self, rejections: Sequence[Rejection]) -> None:
         """See `base.Intake`."""
@@ -223,6 +228,16 @@ class Service(Looking):
         """Write; say which workers live."""
         await self._write(partial(self._database.set_value, "probed_at", str(self._wall())))
         return self._leases.living()
+
+    async def newest(self, *, after: int, wait_ms: int) -> int:
+        """See `base.Reads`."""
+        deadline = self._monotonic() + wait_ms / 1000
+        while self._intake.newest <= after:
+            left_seconds = deadline - self._monotonic()
+            if left_seconds <= 0:
+                break
+            await asyncio.wait([self._news.next_ring()], timeout=left_seconds)
+        return self._intake.newest
 
     async def status(self) -> Row:
         """See `base.Reads`."""

@@ -24,6 +24,10 @@ async def _release(service: Service, worker: str, died: str | None) -> list[tupl
     return [tuple(lost) for lost in await service.release(worker, died=died)]
 
 
+async def _following(service: Service, wanted: Any, limit: int, after: int) -> tuple[Any, ...]:
+    return tuple(await service.following(EventFilter(*wanted), limit=limit, after=after))
+
+
 async def _prune(service: Service, keep: Any, step: Any, count: int) -> tuple[Any, ...]:
     return tuple(await service.prune(Keep(*keep), step, count=count))
 
@@ -43,6 +47,8 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "suspects": lambda service, a: service.suspects(),
     "replay": lambda service, a: service.replay(a[0], a[1]),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
+    "following": lambda service, a: _following(service, *a),
+    "newest": lambda service, a: service.newest(after=a[0], wait_ms=a[1]),
     "event": lambda service, a: service.event(a),
     "rejections": lambda service, a: service.rejections(limit=a),
     "probe": lambda service, a: service.probe(),

@@ -30,10 +30,22 @@ class Intake:
         self._known.forget()
         self._event, self._delivery = self._database.execute("last_seqs").fetchone()
 
+    @property
+    def newest(self) -> int:
+        """The number of the newest event, be it there or removed."""
+        newest: int = self._event
+        return newest
+
     def unlearn(self, events: Sequence[Row]) -> None:
         """Know no more of events whose rows are removed in this transaction; no number is given twice."""
         self._known.unlearn(events)
-        for key, seq in (("last_event", self._event), ("last_delivery", self._delivery)):
+        removed = max(int(self._database.value("removed_through") or 0), *(row["seq"] for row in events))
+        numbers = {
+            "last_event": self._event,
+            "last_delivery": self._delivery,
+            "removed_through": removed,
+        }
+        for key, seq in numbers.items():
             self._database.set_value(key, str(seq))
 
     def record(self, arrivals: Sequence[Arrival]) -> list[Receipt]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,6 +20,14 @@ _GLANCE = 2000
 _FEW = 3000
 """Candidates that are looked at one by one, whatever else is asked."""
 _BY_STATE = {JobState.READY: "seqs_ready", JobState.RUNNING: "seqs_running"}
+_ASCENDING = {
+    "seqs_in_range": "seqs_in_range_ascending",
+    "seqs_of_video": "seqs_of_video_ascending",
+    "seqs_of_kinds": "seqs_of_kinds_ascending",
+    "seqs_in_state": "seqs_in_state_ascending",
+    "seqs_ready": "seqs_ready_ascending",
+    "seqs_running": "seqs_running_ascending",
+}
 
 
 async def find(
@@ -37,10 +45,40 @@ async def find(
         return []
     page = _Page(ask, wanted, limit, (ends["lowest"], ends["highest"]), glance, few)
     page.restrict(highest=None if before is None else before - 1)
-    if wanted.video is not None:
-        return await page.look("seqs_of_video", hash=hash_of(wanted.video))
-    seqs = await page.glance()
-    return await page.search() if seqs is None else seqs
+    return await page.find()
+
+
+class Found(NamedTuple):
+    """Events in the order of commits."""
+
+    seqs: list[int]
+    through: int
+    """The `seq` up to which there is nothing else that is wanted."""
+    removed: int
+    """How many events have been removed from this stretch."""
+
+
+async def follow(
+    ask: Ask, wanted: EventFilter, *, limit: int, after: int, glance: int = _GLANCE, few: int = _FEW
+) -> Found:
+    """The `seq` of each of the next events after one, oldest first."""
+    (ends,) = await ask("seq_bounds", {})
+    gone = await ask("removed_through", {})
+    removed_through = gone[0]["seq"] if gone else 0
+    if ends["highest"] is None:
+        through = max(after, removed_through)
+        return Found([], through, through - after)
+    lowest, highest = ends["lowest"], ends["highest"]
+    page = _Ascending(ask, wanted, limit, (lowest, highest), glance, few)
+    page.restrict(lowest=after + 1)
+    seqs = await page.find() if after < highest else []
+    through = seqs[-1] if len(seqs) == limit else max(after, highest, removed_through)
+    # No number is left out when events are recorded, so that those which are not there were removed.
+    upper = min(through, max(lowest - 1, removed_through))
+    if upper <= after:
+        return Found(seqs, through, 0)
+    (left,) = await ask("count_between", {"after": after, "through": upper})
+    return Found(seqs, through, upper - after - left["events"])
 
 
 class _Page:
@@ -61,6 +99,13 @@ class _Page:
         """Look no further than this."""
         self._lowest = self._lowest if lowest is None else max(self._lowest, lowest)
         self._highest = self._highest if highest is None else min(self._highest, highest)
+
+    async def find(self) -> list[int]:
+        """The page."""
+        if self._wanted.video is not None:
+            return await self.look("seqs_of_video", hash=hash_of(self._wanted.video))
+        seqs = await self.glance()
+        return await self.search() if seqs is None else seqs
 
     async def look(self, name: str, **more: object) -> list[int]:
         """Ask for the page in one way."""
@@ -151,6 +196,34 @@ class _Page:
             return _json([(wanted.source, wanted.type)])
         pairs = [(row["source"], row["type"]) for row in await self._ask("kinds", {})]
         return _json([pair for pair in pairs if wanted.source == pair[0] or wanted.type == pair[1]])
+
+
+class _Ascending(_Page):
+    """A page of the oldest events between two seqs."""
+
+    async def look(self, name: str, **more: object) -> list[int]:
+        """Ask for the page in one way."""
+        return await super().look(_ASCENDING[name], **more)
+
+    async def glance(self) -> list[int] | None:
+        """The page, if it is full or there is no more after the oldest few."""
+        highest = min(self._highest, self._lowest + self._glance)
+        seqs = await self.look("seqs_in_range", highest=highest)
+        return seqs if len(seqs) == self._limit or highest == self._highest else None
+
+    async def _narrow(self) -> list[int] | None:
+        """Restrict the search, as time and state allow; the page, if that was enough to find it."""
+        wanted, seqs = self._wanted, None
+        if wanted.since is not None:
+            self.restrict(lowest=await self._lowest_since(wanted.since))
+            seqs = await self.glance()
+        if seqs is None and wanted.state == JobState.READY:
+            none = self._highest + 1
+            self.restrict(lowest=await self._one("oldest_ready", default=none, lowest=self._lowest))
+            seqs = await self.glance()
+        if seqs is None and wanted.until is not None:
+            self.restrict(highest=await self._highest_before(wanted.until))
+        return seqs
 
 
 def _json(value: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import orjson
 from receiver.errors import NotFound, Unavailable
 from receiver.life import JobState
 from receiver.store import queries
-from receiver.store.base import EventFilter, Keep, Pruned, Row
+from receiver.store.base import EventFilter, Keep, Pruned, Row, Stretch
 from receiver.store.sqlite import pages, retention
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.jobs import as_row
+
+_PATIENCE_SECONDS = 5.0
 
 
 class Reads:
@@ -28,25 +30,41 @@ class Reads:
         self._path = path
         self._sql = queries.load("sqlite")
         self._connection: aiosqlite.Connection | None = None
-        self._opening = asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     async def _all(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
         try:
-            async with self._opening:
-                if self._connection is None:
-                    self._connection = await aiosqlite.connect(
-                        read_only(self._path), uri=True, isolation_level=None
-                    )
-                    self._connection.row_factory = sqlite3.Row
-            rows = await self._connection.execute_fetchall(self._sql[name], parameters)
+            async with self._turn:
+                rows = await self._rows(name, parameters)
         except sqlite3.Error as error:
             raise Unavailable(f"the database can't be read: {error}") from error
         return [as_row(row) for row in rows]
 
+    async def _rows(self, name: str, parameters: Mapping[str, object]) -> Iterable[sqlite3.Row]:
+        if self._connection is None:
+            self._connection = await aiosqlite.connect(read_only(self._path), uri=True, isolation_level=None)
+            self._connection.row_factory = sqlite3.Row
+        try:
+            return await self._connection.execute_fetchall(self._sql[name], parameters)
+        except asyncio.CancelledError:
+            await self._connection.interrupt()  # nobody waits for it any more, but others do for their turn
+            raise
+
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """A page of events with their jobs."""
+        async with _in_time():
+            return await self._page(wanted, limit=limit, before=before)
+
+    async def _page(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         seqs = await pages.find(self._all, wanted, limit=limit, before=before)
         return await self._with_jobs(await self._all("listed_events", {"seqs": orjson.dumps(seqs).decode()}))
+
+    async def following(self, wanted: EventFilter, *, limit: int, after: int) -> Stretch:
+        """The next events after a `seq`, with their jobs."""
+        async with _in_time():
+            found = await pages.follow(self._all, wanted, limit=limit, after=after)
+            rows = await self._all("listed_events", {"seqs": orjson.dumps(found.seqs).decode()})
+            return Stretch(await self._with_jobs(rows[::-1]), found.through, found.removed)
 
     async def _with_jobs(self, events: list[Row]) -> list[Row]:
         by_seq: dict[int, Row] = {event["seq"]: {**event, "jobs": []} for event in events}
@@ -57,6 +75,10 @@ class Reads:
 
     async def event(self, prefix: str) -> Row:
         """Everything about one event, found by the beginning of its id. Raise NotFound."""
+        async with _in_time():
+            return await self._event(prefix)
+
+    async def _event(self, prefix: str) -> Row:
         found = await self._all("find_event", {"prefix": prefix}) if prefix else []
         exact = [row for row in found if row["id"] == prefix]
         if not found:
@@ -111,6 +133,16 @@ class Reads:
         """Close the connection."""
         if self._connection is not None:
             await self._connection.close()
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Let no question keep others waiting for long."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            yield
+    except TimeoutError:
+        raise Unavailable("the database took too long to answer; ask for less") from None
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,14 @@
 -- The lowest and the highest seq.
 SELECT (SELECT min(seq) FROM events) AS lowest, (SELECT max(seq) FROM events) AS highest;
 
+-- name: removed_through
+-- The highest seq that retention has removed.
+SELECT CAST(value AS INTEGER) AS seq FROM meta WHERE key = 'removed_through';
+
+-- name: count_between
+-- How many events there still are after one seq, up to another.
+SELECT count(*) AS events FROM events WHERE seq > :after AND seq <= :through;
+
 -- name: last_before
 -- The last event before some time, by the clock.
 SELECT seq FROM events INDEXED BY events_by_arrival WHERE received_at < :until ORDER BY received_at DESC, seq DESC LIMIT 1;
