@@ -17,6 +17,14 @@ RawHeaders = list[tuple[bytes, bytes]]
 _JSON = (b"content-type", b"application/json")
 _CLOSE = (b"connection", b"close")
 RETRY_SECONDS = 5
+GUARDED: RawHeaders = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+"""What goes with every answer that only some may see: nobody keeps it, nobody runs it, nobody frames it."""
 
 
 class Answer:

@@ -7,6 +7,7 @@ ReceiverError
 ├── CommandFailed           a command understood its task and could not do it: exit status 1
 ├── Refused                 a request is answered with `status` and goes no further
 │   ├── BadBody             400: not one strict JSON object
+│   ├── BadQuestion         400: a parameter of the API that can't be understood
 │   ├── TooLarge            413: over a size limit
 │   ├── TooSlow             408: the body did not arrive in time
 │   └── Unavailable         503: it can't be made durable right now
@@ -60,6 +61,12 @@ class Refused(ReceiverError):
 
 class BadBody(Refused):
     """The body is not one strict JSON object."""
+
+    status = 400
+
+
+class BadQuestion(Refused):
+    """The API is asked for something that it does not know; the reason names the parameter."""
 
     status = 400
 

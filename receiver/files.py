@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from receiver import partials
 from receiver.errors import Hopeless, Unfinished
@@ -173,6 +174,27 @@ class Partial:
         if self._is_open:
             self._is_open = False
             self.part.end(keep=keep)
+
+
+def open_own(path: Path, *, event_id: str) -> BinaryIO:
+    """Open a finished file for reading, if it was saved for this event. Raise FileNotFoundError.
+
+    Whatever else stands at that path is not there, in the eyes of who asks.
+    """
+    try:
+        with ExitStack() as stack:
+            folder = os.open(path.parent, _FOLDER & ~os.O_NOFOLLOW)
+            stack.callback(os.close, folder)
+            notes = os.open(".receiver", _FOLDER, dir_fd=folder)
+            stack.callback(os.close, notes)
+            if _owner(path.name, notes) != event_id:
+                raise FileNotFoundError(path)
+            descriptor = stack.enter_context(opened(path.name, os.O_RDONLY, folder))
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise FileNotFoundError(path)
+            return os.fdopen(os.dup(descriptor), "rb")
+    except (OSError, ValueError) as error:  # the latter for a path that none could have
+        raise FileNotFoundError(path) from error
 
 
 def _descend(parent: int, part: str) -> int:

@@ -13,8 +13,9 @@ from typing import Any
 
 from receiver import sources
 from receiver.bodies import Bodies
-from receiver.endpoint import Application
+from receiver.endpoint import Api, Application
 from receiver.errors import StoreError, Unavailable
+from receiver.gate import Gate
 from receiver.ingress import Ingress
 from receiver.metrics import Meter, Metrics
 from receiver.peers import BadCredentials, TrustedProxies
@@ -43,12 +44,14 @@ class Front:
     ) -> None:
         """`started_at` is when the receiver started, in Unix seconds: an earlier one left what is older."""
         self._log = log
+        self._loop = asyncio.get_running_loop()
         self._store = store
         self._started_at = started_at
         permits = Permits(most=config.server.max_uploads, most_bytes=config.server.max_upload_bytes)
         self._bodies = Bodies(config.bodies_folder, reserve=config.bodies.reserve, permits=permits)
         self._rejections = Rejections(store, wall=_wall_ms, log=log)
         meter = Meter()
+        trusted_proxies = TrustedProxies(config.server.trusted_proxies)
         self._ingress = Ingress(
             sources.configured(config, redactor_key=store.redactor_key),
             cards=cards,
@@ -59,8 +62,14 @@ class Front:
             wall=_wall_ms,
             random=os.urandom,
             log=log,
-            trusted_proxies=TrustedProxies(config.server.trusted_proxies),
+            trusted_proxies=trusted_proxies,
             meter=meter,
+        )
+        self._gate = Gate(
+            config.admin,
+            bad_tokens=BadCredentials(clock=time.monotonic),
+            rejections=self._rejections,
+            trusted_proxies=trusted_proxies,
         )
         folders = {"store": config.database.parent, "bodies": config.bodies_folder}
         self._application = Application(
@@ -69,10 +78,19 @@ class Front:
             needs_worker=needs_worker,
             metrics=Metrics(meter, figures=store.figures, folders=folders),
             admin=config.admin,
+            gate=self._gate,
+            make_api=self._api,
         )
         self._server = create(self._application, stop_seconds=_UPLOAD_STOP_SECONDS)
         self._serving: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
+
+    def _api(self) -> Api:
+        from receiver.api.app import Api  # no callback waits for it, at the start or later
+
+        return Api(
+            store=self._store, bodies=self._bodies, loop=self._loop, peer=self._gate.peer, log=self._log
+        )
 
     async def open(self, listener: socket.socket) -> None:
         """Answer from now on; and look for what an earlier run left."""
@@ -87,6 +105,7 @@ class Front:
 
     async def drain(self) -> None:
         """Accept no more, finish what is under way."""
+        self._application.close()
         self._server.stop()
         if self._serving is not None:
             await self._serving

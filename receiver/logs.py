@@ -43,6 +43,8 @@ EVENTS = {
     "delivery.rejected": "a request was not believed",
     "delivery.refused": "a believed request could not be recorded, or its body was wrong",
     "delivery.abandoned": "the sender went away before its body was complete",
+    "original.revealed": "an original body, or a video, was sent to somebody with the admin token",
+    "originals.summed": "how many more were sent in the last second",
     "store.started": "the database is open",
     "store.migrated": "the database was brought up to date",
     "store.damaged": "the whole file was read, and something in it is wrong; the receiver is not ready",

@@ -1,9 +1,9 @@
-"""Durations and sizes as people write them: "90s", "10m", "1GiB"."""
+"""Durations, moments and sizes as people write them: "90s", "2026-01-31T12:00", "1GiB"."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -44,6 +44,26 @@ def duration(value: str | float | timedelta) -> timedelta:
     if not 0 <= seconds <= _LONGEST_SECONDS:
         raise ValueError("a duration lies between 0 and 100 years")
     return timedelta(seconds=seconds)
+
+
+def moment(text: str, *, now_ms: int, zone: tzinfo | None = None) -> int:
+    """Read a time in unix milliseconds: an age ("90s", "7d") or a date in ISO 8601. Raise ValueError.
+
+    A date without a zone is one of `zone`, or of this machine.
+    """
+    try:
+        return now_ms - int(duration(text).total_seconds() * 1000)
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=zone) if zone is not None else found.astimezone()
+        return int(found.timestamp() * 1000)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(
+            f"{text!r} is neither an age such as 1h nor a date such as 2026-01-31T12:00"
+        ) from error
 
 
 def size(value: str | int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -23,21 +22,14 @@ class Moment(click.ParamType[int]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read it, or fail with what would have been right."""
-        from receiver.units import duration
+        from receiver.units import moment
 
         if isinstance(value, int):
             return value
-        text = str(value)
         try:
-            return now_ms() - int(duration(text).total_seconds() * 1000)
-        except ValueError:
-            pass
-        try:
-            return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() * 1000)
-        except ValueError:
-            self.fail(
-                f"{text!r} is neither an age such as 1h nor a date such as 2026-01-31T12:00", param, ctx
-            )
+            return moment(str(value), now_ms=now_ms())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def filters(command: Command) -> Command:

@@ -1,0 +1,264 @@
+"""What the API can do: each operation with its path, what may be asked, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field
+
+from receiver.answers import RawHeaders, Receive
+from receiver.api import questions
+from receiver.api.contents import Contents
+from receiver.api.cursors import Cursors
+from receiver.api.questions import Filters, PageQuestion, Question, RejectionsQuestion, StreamQuestion
+from receiver.api.replies import Content, Pieces, Reply, Whole, busy, problem
+from receiver.api.stream import Start, Stream
+from receiver.api.tail import Tail
+from receiver.store.base import Row, Store
+from receiver.views import (
+    EventStory,
+    EventView,
+    RejectionView,
+    View,
+    event_story,
+    event_view,
+    rejection_view,
+    to_json,
+)
+
+T = TypeVar("T")
+ROOT = "/api/v1"
+_THREADS = 4
+_MOST_DOWNLOADS = 64
+_MOST_STREAMS = 64
+
+
+class EventsPage(View):
+    """A page of events, newest first."""
+
+    events: list[EventView] = Field(description="The events.")
+    next: str | None = Field(description="The cursor of the page behind this one; null when it is the last.")
+
+
+class RejectionsPage(View):
+    """The last rejections, newest first."""
+
+    rejections: list[RejectionView] = Field(description="The rejections.")
+
+
+class Problem(View):
+    """What is wrong with a request, or with the receiver."""
+
+    status: str = Field(description="error or rejected.")
+    error: str = Field(description="For people.")
+
+
+class NoQuestion(Question):
+    """Nothing may be asked beyond the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of somebody who may ask, understood."""
+
+    question: Any
+    id: str
+    """The part of the path that names an event; empty where the path has none."""
+    headers: RawHeaders
+    receive: Receive
+    peer: str
+
+
+class Desk:
+    """What the operations work with; the loop of the endpoint is theirs, too."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        contents: Contents,
+        cursors: Cursors,
+        revealed: Callable[[str, str, str], None],
+        loop: asyncio.AbstractEventLoop,
+        now_ms: Callable[[], int] = questions.utc_now_ms,
+    ) -> None:
+        """`revealed` is told of each original that is given away: what it is, of which event, to whom."""
+        self.store = store
+        self.contents = contents
+        self.cursors = cursors
+        self.revealed = revealed
+        self.now_ms = now_ms
+        self.executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
+        self.tail = Tail(store, cursors)
+        self.downloads = Places(_MOST_DOWNLOADS)
+        self.streams = Places(_MOST_STREAMS)
+        self._loop = loop
+        self.ending: asyncio.Future[None] = loop.create_future()
+
+    def end_streams(self) -> None:
+        """End those that go on; others may begin."""
+        ending, self.ending = self.ending, self._loop.create_future()
+        ending.set_result(None)
+
+    def wanted(self, filters: Filters) -> Any:
+        """The filter that the store understands."""
+        return filters.wanted(now_ms=self.now_ms())
+
+    async def in_thread(self, action: Callable[[], T]) -> T:
+        """Do what blocks."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, action)
+
+
+class Places:
+    """How many may do something at the same time."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self) -> bool:
+        """Take a place; False when there is none."""
+        if not self._left:
+            return False
+        self._left -= 1
+        return True
+
+    def give_back(self) -> None:
+        """Let somebody else have it."""
+        self._left += 1
+
+
+async def events(desk: Desk, asked: Asked) -> Reply:
+    """Events, newest first, a page at a time."""
+    question: PageQuestion = asked.question
+    before = None
+    if question.cursor is not None:
+        before = desk.cursors.read(question.cursor)
+        if before is None:
+            return problem(409, "cursor: it is not one of this record")
+    rows = await desk.store.events(desk.wanted(question), limit=question.limit, before=before)
+    more = desk.cursors.write(rows[-1]["seq"]) if len(rows) == question.limit else None
+    return _told(EventsPage(events=[event_view(row) for row in rows], next=more))
+
+
+async def event(desk: Desk, asked: Asked) -> Reply:
+    """Everything about one event; links without their query strings, credentials as fingerprints."""
+    row = await desk.store.event(asked.id)
+    return _told(await desk.in_thread(partial(event_story, row, reveals=False)))
+
+
+async def raw(desk: Desk, asked: Asked) -> Reply:
+    """The original body of an event, byte for byte; that it was asked for is logged."""
+    return await _content(desk, asked, "body", desk.contents.body)
+
+
+async def video(desk: Desk, asked: Asked) -> Reply:
+    """The video of an event: decoded from the body, or the file that a handler saved."""
+    return await _content(desk, asked, "video", desk.contents.video)
+
+
+async def _content(desk: Desk, asked: Asked, what: str, open_it: Callable[[Row], Content]) -> Reply:
+    row = await desk.store.event(asked.id)
+    if not desk.downloads.take():
+        return busy("too many bodies and videos are being sent")
+    try:
+        content = await desk.in_thread(partial(open_it, row))
+    except BaseException:
+        desk.downloads.give_back()
+        raise
+    desk.revealed(what, row["id"], asked.peer)
+    return Pieces(content, desk.executor, desk.downloads.give_back)
+
+
+async def rejections(desk: Desk, asked: Asked) -> Reply:
+    """The last requests that were not believed, newest first: which check failed, never a value."""
+    rows = await desk.store.rejections(limit=asked.question.limit)
+    return _told(RejectionsPage(rejections=[rejection_view(row) for row in rows]))
+
+
+async def stream(desk: Desk, asked: Asked) -> Reply:
+    """Events as they are recorded, as server-sent events; those first that a cursor or `since` asks for.
+
+    Each message has an event as its data and the event's cursor as its id, so that a reader that
+    reconnects with Last-Event-ID goes on where it was. A message `gap` tells of events that are lost to
+    this reader. Comments come every few seconds while nothing else does.
+    """
+    start = await _start(desk, asked)
+    if not desk.streams.take():
+        return busy("too many streams are being read")
+    return Stream(
+        store=desk.store,
+        tail=desk.tail,
+        cursors=desk.cursors,
+        wanted=desk.wanted(asked.question),
+        start=start,
+        ending=desk.ending,
+        release=desk.streams.give_back,
+    )
+
+
+async def _start(desk: Desk, asked: Asked) -> Start:
+    """What was received last counts before what the URL says: it stays the same when readers reconnect."""
+    question: StreamQuestion = asked.question
+    seen = [value for name, value in asked.headers if name == b"last-event-id" and value]
+    cursor = seen[-1].decode("latin-1") if seen else question.cursor
+    newest = await desk.store.newest(after=-1, wait_ms=0)
+    if cursor is None:
+        return Start(0, is_known=False) if question.since else Start(newest, is_known=True)
+    after = desk.cursors.read(cursor)
+    if after is None or after > newest:  # the record was begun anew, or an older one was restored
+        return Start(0, is_known=False, is_foreign=True)
+    return Start(after, is_known=True)
+
+
+async def openapi(desk: Desk, asked: Asked) -> Reply:
+    """This document."""
+    from receiver.api.document import document
+
+    return Whole(200, await desk.in_thread(document))
+
+
+def _told(view: View) -> Whole:
+    return Whole(200, to_json(view))
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that the API can do."""
+
+    path: str
+    """With `{id}` where an event is named."""
+    action: Callable[[Desk, Asked], Awaitable[Reply]]
+    question: type[Question] = NoQuestion
+    answer: type[BaseModel] | None = None
+    """The model of a JSON answer."""
+    kinds: tuple[str, ...] = ("application/json",)
+    """The media types of its answer."""
+    statuses: tuple[int, ...] = (200,)
+    problems: tuple[int, ...] = ()
+    """Beside those that any request may meet."""
+    method: str = "GET"
+    pattern: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        pattern = re.escape(self.path).replace(r"\{id\}", "(?P<id>[A-Za-z0-9_]{1,64})")
+        object.__setattr__(self, "pattern", re.compile(ROOT + pattern))
+
+
+_FILE = ("application/octet-stream",)
+OPERATIONS = (
+    Operation("/events", events, PageQuestion, EventsPage, problems=(409,)),
+    Operation("/events/{id}", event, answer=EventStory, problems=(404,)),
+    Operation("/events/{id}/raw", raw, statuses=(200, 206), problems=(404, 416)),
+    Operation(
+        "/events/{id}/video", video, kinds=("video/*", *_FILE), statuses=(200, 206), problems=(404, 416)
+    ),
+    Operation("/rejections", rejections, RejectionsQuestion, RejectionsPage),
+    Operation("/stream", stream, StreamQuestion, kinds=("text/event-stream",)),
+    Operation("/openapi.json", openapi),
+)

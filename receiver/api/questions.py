@@ -1,0 +1,147 @@
+"""What may be asked: the query parameters of each operation, read strictly, named when they are wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from receiver.api.cursors import PATTERN
+from receiver.errors import BadQuestion
+from receiver.life import JobState
+from receiver.model import EventType
+from receiver.store.base import EventFilter
+from receiver.units import moment
+
+Q = TypeVar("Q", bound="Question")
+MOST_AT_ONCE = 1000
+_MOST_PARAMETERS = 20
+_LONGEST_QUERY = 4096
+_AGE = "[0-9]{1,4}(s|m|h|d)"
+_DATE = "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?Z"
+
+
+def _digits(value: Any) -> Any:
+    """Only plain digits are a number in a query."""
+    if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) < 10):
+        raise ValueError("must be a whole number")
+    return value
+
+
+Moment = Annotated[str, StringConstraints(pattern=f"^({_AGE}|{_DATE}T{_CLOCK})$")]
+Cursor = Annotated[str, StringConstraints(pattern=PATTERN)]
+Limit = Annotated[int, BeforeValidator(_digits)]
+
+
+class Question(BaseModel):
+    """Nothing may be asked but what is named here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Filters(Question):
+    """Which events."""
+
+    source: Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")] | None = Field(
+        None, description="Only this source."
+    )
+    type: EventType | None = Field(None, description="Only this event type.")
+    state: JobState | None = Field(None, description="Any of its jobs is in this state.")
+    since: Moment | None = Field(
+        None, description="Received at this time or after: an age (90s, 2h, 7d) or a date and time in UTC."
+    )
+    until: Moment | None = Field(None, description="Received before this age or time.")
+    video: str | None = Field(None, min_length=1, max_length=256, description="Only this video.")
+
+    def wanted(self, *, now_ms: int) -> EventFilter:
+        """The filter that the store understands. Raise BadQuestion for a day that doesn't exist."""
+        return EventFilter(
+            source=self.source,
+            type=self.type,
+            state=self.state,
+            since=_milliseconds("since", self.since, now_ms),
+            until=_milliseconds("until", self.until, now_ms),
+            video=self.video,
+        )
+
+
+class PageQuestion(Filters):
+    """A page of events."""
+
+    limit: Limit = Field(100, ge=1, le=MOST_AT_ONCE, description="At most so many.")
+    cursor: Cursor | None = Field(None, description="Go on where another page ended: its `next`.")
+
+
+class StreamQuestion(Filters):
+    """From where on events are followed; from now on, when neither `cursor` nor `since` says it."""
+
+    cursor: Cursor | None = Field(
+        None, description="After this event: the id of a message, or a page's `next`."
+    )
+
+
+class RejectionsQuestion(Question):
+    """How many rejections."""
+
+    limit: Limit = Field(100, ge=1, le=MOST_AT_ONCE, description="At most so many.")
+
+
+def read(query: bytes, model: type[Q]) -> Q:
+    """Read a query string. Raise BadQuestion, which names the parameter and never repeats its value."""
+    if len(query) > _LONGEST_QUERY:
+        raise BadQuestion("the query is too long")
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(query),
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
+        )
+    except ValueError as error:  # what can't be decoded is one, too
+        raise BadQuestion("the query is not well-formed") from error
+    names = [name for name, _ in pairs]
+    for name in names:
+        if name not in model.model_fields:
+            raise BadQuestion(f"{_shown(name)}: unknown parameter; {_known(model)}")
+        if names.count(name) > 1:
+            raise BadQuestion(f"{name}: given more than once")
+    return checked(model, dict(pairs))
+
+
+def checked(model: type[Q], values: Any) -> Q:
+    """Validate what was said. Raise BadQuestion."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"][:2])
+        said = first["msg"].removeprefix("Value error, ")
+        raise BadQuestion(f"{_shown(where) or 'the body'}: {said[0].lower()}{said[1:]}") from None
+
+
+def _known(model: type[Question]) -> str:
+    names = ", ".join(model.model_fields)
+    return f"known are {names}" if names else "none is known here"
+
+
+def _shown(name: str) -> str:
+    """A name fit to be repeated: short, and no more than plain characters."""
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in name[:40])
+
+
+def _milliseconds(name: str, text: str | None, now_ms: int) -> int | None:
+    if text is None:
+        return None
+    try:
+        return moment(text, now_ms=now_ms, zone=UTC)
+    except ValueError as error:
+        raise BadQuestion(f"{name}: {error}") from error
+
+
+def utc_now_ms() -> int:
+    """Now, in unix milliseconds."""
+    return int(datetime.now(UTC).timestamp() * 1000)
