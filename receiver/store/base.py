@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from receiver.record import Arrival, JobRow
+from receiver.record import Arrival
+
+if TYPE_CHECKING:
+    from receiver.store.replays import Replays
 
 Row = dict[str, Any]
 """A row as it is shown: column names and JSON values."""
@@ -154,13 +157,6 @@ class Jobs(Protocol):
         """How many jobs of which handler wait to be run alone."""
         ...
 
-    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
-        """Make new jobs of stored events (ids), beside the untouched old ones; return how many.
-
-        Ids that are not there are passed over.
-        """
-        ...
-
 
 class Reads(Protocol):
     """What people look at."""
@@ -222,6 +218,11 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
 
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
+
+    @property
+    def replays(self) -> Replays:
+        """The verbs of replays."""
+        ...
 
     async def publish(self, cards: Sequence[Row]) -> None:
         """Remember which handlers there are: what new events get jobs for, whoever records them."""

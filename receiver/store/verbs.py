@@ -9,6 +9,7 @@ from typing import Any
 from receiver.errors import Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
+from receiver.store.replays import VERBS as REPLAYS
 from receiver.store.service import Service
 
 
@@ -32,6 +33,10 @@ async def _prunable(service: Service, keep: Any) -> tuple[Any, ...]:
     return tuple(await service.prunable(Keep(*keep)))
 
 
+def _of_replays(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
+    return lambda service, a: REPLAYS[name](service.replays, a)
+
+
 # What travels is an array of arguments; named tuples are built again on this side.
 VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "record": _record,
@@ -41,7 +46,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "renew": lambda service, a: service.renew(a[0], a[1]),
     "release": lambda service, a: _release(service, *a),
     "suspects": lambda service, a: service.suspects(),
-    "replay": lambda service, a: service.replay(a[0], a[1]),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "event": lambda service, a: service.event(a),
     "rejections": lambda service, a: service.rejections(limit=a),
@@ -55,4 +59,5 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "check": lambda service, a: service.check(),
     "prune": lambda service, a: _prune(service, *a),
     "prunable": _prunable,
+    **{name: _of_replays(name) for name in REPLAYS},
 }

@@ -6,10 +6,22 @@ import asyncio
 
 import pytest
 
-from receiver.record import Arrival
+from receiver.record import Arrival, Wish
 from receiver.store.base import Row, Store
+from receiver.store.replays import Made
 from receiver.store.service import wall_ms
-from tests.contract.stand import PATIENCE_SECONDS, arrival, claim, claim_one, ready, settlement, waiting
+from tests.contract.stand import (
+    PATIENCE_SECONDS,
+    arrival,
+    begun,
+    cards,
+    claim,
+    claim_one,
+    ready,
+    replayed,
+    settlement,
+    waiting,
+)
 
 CHAIN = [*ready("save"), waiting("probe", "save")]
 
@@ -31,7 +43,7 @@ async def finish(store: Store, job: Row, *, result: str | None = None) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_replay_makes_jobs_beside_the_old_ones_and_passes_over_ids_that_are_not_there(
+async def test_a_replay_makes_jobs_beside_the_old_ones_and_passes_over_events_that_are_not_there(
     store: Store,
 ) -> None:
     first, other = await recorded(store), await recorded(store, "v2")
@@ -39,9 +51,11 @@ async def test_a_replay_makes_jobs_beside_the_old_ones_and_passes_over_ids_that_
         [settlement(job, "fail", error="no") for job in await claim(store, "w", "save")], worker="w"
     )
 
-    made = await store.replay("r1", [(first.event_id, CHAIN), ("evt_unknown", CHAIN)])
+    await store.replays.begin(begun("r1"))
+    (seq,) = await store.replays.find([first.event_id])
+    made = await store.replays.make("r1", [seq, 99, seq], Wish(cards(*CHAIN), again=True))
 
-    assert made == 2
+    assert made == Made(events=1, jobs=2)
     assert await states(store, first.event_id) == [
         (None, "save", "dead"),
         (None, "probe", "cancelled"),
@@ -51,14 +65,15 @@ async def test_a_replay_makes_jobs_beside_the_old_ones_and_passes_over_ids_that_
     assert await states(store, other.event_id) == [(None, "save", "dead"), (None, "probe", "cancelled")]
     job = await claim_one(store, "w", "save")
     assert (job["replay"], job["id"], job["attempts"], job["claim"]) == ("r1", first.event_id, 0, 1)
-    assert await store.replay("r2", []) == 0
+    await store.replays.begin(begun("r2"))
+    assert await store.replays.make("r2", [], Wish(cards(*CHAIN))) == Made(0, 0)
 
 
 @pytest.mark.anyio
 async def test_what_waits_goes_on_only_with_its_own_replay(store: Store) -> None:
     news = await recorded(store)
-    await store.replay("r1", [(news.event_id, CHAIN)])
-    await store.replay("r2", [(news.event_id, CHAIN)])
+    await replayed(store, "r1", [news.event_id], *CHAIN)
+    await replayed(store, "r2", [news.event_id], *CHAIN)
     jobs = {job["replay"]: job for job in await claim(store, "w", "save")}
 
     await finish(store, jobs["r1"], result='"one"')
@@ -81,7 +96,7 @@ async def test_a_replayed_job_expires_when_the_link_always_did(store: Store) -> 
     soon = wall_ms() + 60_000
     news = await recorded(store, expires_at=soon)
 
-    await store.replay("r1", [(news.event_id, ready("save"))])
+    await replayed(store, "r1", [news.event_id], *ready("save"))
 
     assert [job["expires_at"] for job in await claim(store, "w", "save")] == [soon, soon]
 
@@ -93,7 +108,7 @@ async def test_a_replay_wakes_a_claim_that_waits(store: Store) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         waiting_claim = asyncio.create_task(claim(store, "w", "save", wait_ms=60_000))
         await store.status()  # answered after the claim has begun to wait
-        await store.replay("r1", [(news.event_id, ready("save"))])
+        await replayed(store, "r1", [news.event_id], *ready("save"))
         (job,) = await waiting_claim
     assert job["replay"] == "r1"
 
@@ -106,10 +121,10 @@ async def test_a_replay_while_the_job_is_being_retried_is_a_job_of_its_own(store
     again = settlement(retried, "retry", run_at=0, error="busy")
     owned, made, replayed_twice = await asyncio.gather(
         store.settle([again], worker="a"),
-        store.replay("r1", [(news.event_id, ready("save"))]),
-        store.replay("r2", [(news.event_id, ready("save"))]),
+        replayed(store, "r1", [news.event_id], *ready("save")),
+        replayed(store, "r2", [news.event_id], *ready("save")),
     )
-    assert (owned, made, replayed_twice) == ([True], 1, 1)
+    assert (owned, made, replayed_twice) == ([True], Made(1, 1), Made(1, 1))
 
     shares = await asyncio.gather(*(claim(store, worker, "save", count=2) for worker in "abc"))
 
