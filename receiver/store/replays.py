@@ -78,7 +78,7 @@ class Replays(Protocol):
     async def last(self, *, prefix: str = "", limit: int = 20) -> list[Row]:
         """The last replays, newest first; those whose id begins with `prefix`.
 
-        `id, made_by, wanted, target, state (open, finished, stopped), began_at, last_at, ended_at,
+        `id, made_by, wanted, target, status (open, finished, stopped), began_at, last_at, ended_at,
         selected, events, jobs, failed`. With a prefix also `states`: how many of its jobs are in each.
         """
         ...

@@ -117,8 +117,8 @@ class Replays:
 
     async def end(self, replay: str, *, is_through: bool) -> None:
         """See `replays.Replays`."""
-        state = "finished" if is_through else "stopped"
-        fields = {"id": replay, "state": state}
+        status = "finished" if is_through else "stopped"
+        fields = {"id": replay, "status": status}
         await self._write(
             lambda: self._database.execute("end_replay", {**fields, "now": self._now()}).rowcount
         )

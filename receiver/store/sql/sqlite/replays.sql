@@ -1,6 +1,6 @@
 -- name: insert_replay
 -- A replay that begins.
-INSERT INTO replays (id, made_by, wanted, target, state, began_at, last_at, selected)
+INSERT INTO replays (id, made_by, wanted, target, status, began_at, last_at, selected)
 VALUES (:id, :made_by, :wanted, :target, 'open', :began_at, :began_at, :selected);
 
 -- name: trim_replays
@@ -10,15 +10,15 @@ DELETE FROM replays WHERE seq <= (SELECT max(seq) FROM replays) - :kept;
 -- name: count_in_replay
 -- How far a replay that goes on has come.
 UPDATE replays SET last_at = :now, events = events + :events, jobs = jobs + :jobs, failed = failed + :failed
-WHERE id = :id AND state = 'open';
+WHERE id = :id AND status = 'open';
 
 -- name: end_replay
 -- A replay is through, or was stopped.
-UPDATE replays SET state = :state, ended_at = :now, last_at = :now WHERE id = :id AND state = 'open';
+UPDATE replays SET status = :status, ended_at = :now, last_at = :now WHERE id = :id AND status = 'open';
 
 -- name: last_replays
 -- The newest replays; those whose id begins with some text.
-SELECT id, made_by, wanted, target, state, began_at, last_at, ended_at, selected, events, jobs, failed
+SELECT id, made_by, wanted, target, status, began_at, last_at, ended_at, selected, events, jobs, failed
 FROM replays WHERE id >= :prefix AND id < :prefix || '~' ORDER BY seq DESC LIMIT :limit;
 
 -- name: states_of_replay

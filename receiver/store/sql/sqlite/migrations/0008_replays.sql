@@ -6,7 +6,7 @@ CREATE TABLE replays (
     made_by TEXT NOT NULL,
     wanted TEXT NOT NULL,
     target TEXT,
-    state TEXT NOT NULL CHECK (state IN ('open', 'finished', 'stopped')),
+    status TEXT NOT NULL CHECK (status IN ('open', 'finished', 'stopped')),
     began_at INTEGER NOT NULL,
     last_at INTEGER NOT NULL,
     ended_at INTEGER,
