@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from receiver.record import Arrival
 
 if TYPE_CHECKING:
+    from receiver.store.copies import Copies
     from receiver.store.replays import Replays
 
 Row = dict[str, Any]
@@ -218,6 +219,11 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
 
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
+
+    @property
+    def copies(self) -> Copies:
+        """The verbs of what was recorded elsewhere."""
+        ...
 
     @property
     def replays(self) -> Replays:

@@ -31,6 +31,7 @@ from receiver.store.clock import DueClock
 from receiver.store.commits import GroupCommit
 from receiver.store.leases import Leases
 from receiver.store.looking import CARDS, Looking
+from receiver.store.sqlite.copies import Copies
 from receiver.store.sqlite.database import Database, refusal
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
@@ -86,6 +87,9 @@ class Service(Looking):
             self._retention = Retention(self._database, self._intake)
             self.replays = Replays(
                 self._database, self._reads, write=self._write, now=self._due, wake=self._bell.ring
+            )
+            self.copies = Copies(
+                self._database, self._intake, self._reads, write=self._write, wake=self._bell.ring
             )
             if run is not None:
                 self._take_over(run)

@@ -9,6 +9,7 @@ from typing import Any
 from receiver.errors import Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
+from receiver.store.copies import VERBS as COPIES
 from receiver.store.replays import VERBS as REPLAYS
 from receiver.store.service import Service
 
@@ -37,6 +38,10 @@ def _of_replays(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
     return lambda service, a: REPLAYS[name](service.replays, a)
 
 
+def _of_copies(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
+    return lambda service, a: COPIES[name](service.copies, a)
+
+
 # What travels is an array of arguments; named tuples are built again on this side.
 VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "record": _record,
@@ -60,4 +65,5 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "prune": lambda service, a: _prune(service, *a),
     "prunable": _prunable,
     **{name: _of_replays(name) for name in REPLAYS},
+    **{name: _of_copies(name) for name in COPIES},
 }

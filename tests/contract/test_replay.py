@@ -178,8 +178,8 @@ async def test_a_dependent_alone_gets_the_last_stored_result(store: Store) -> No
 async def test_the_results_of_an_event_never_mix_replays(store: Store) -> None:
     """Three chains of one event at the same time; each probe sees the save of its own, whoever was last."""
     news = await recorded(store)
-    for name in ("r1", "r2"):
-        await replayed(store, name, [news.event_id], *CHAIN)
+    for replay in ("r1", "r2"):
+        await replayed(store, replay, [news.event_id], *CHAIN)
     jobs = await claimed(store, "save")
     for name in ("r2", None, "r1"):
         await finish(store, jobs[name], result=f'"{name}"')
