@@ -17,6 +17,7 @@ ReceiverError
 │   ├── StoreInUse          another receiver holds the store: exit status 2
 │   ├── StoreDamaged        the file is not (any more) what we wrote: exit status 2
 │   └── NotFound            no such event, or an ambiguous abbreviation
+├── BadCopy                 what another receiver is said to have recorded can't be taken
 └── VideoError              the video can't be had
     ├── Hopeless            and never will: the attempt is a Fail
     └── Unfinished          this time: the attempt is retried
@@ -111,6 +112,10 @@ class StoreDamaged(StoreError):
 
 class NotFound(StoreError):
     """No event has this id, or several begin with it."""
+
+
+class BadCopy(ReceiverError):
+    """A delivery of another receiver, or its body, is not what it should be; nothing of it is repeated."""
 
 
 class VideoError(ReceiverError):

@@ -8,6 +8,8 @@ from receiver.sources import opennote
 from receiver.sources.base import Source, VideoPlace
 
 _VIDEO_OF = {opennote.Opennote.kind: opennote.video_of}
+KINDS = frozenset(_VIDEO_OF)
+"""What is understood, wherever it was recorded."""
 _PLACE_OF = {opennote.Opennote.kind: opennote.place_of}
 
 

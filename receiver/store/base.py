@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from receiver.record import Arrival, JobRow
+from receiver.record import Arrival
+
+if TYPE_CHECKING:
+    from receiver.store.copies import Copies
+    from receiver.store.replays import Replays
 
 Row = dict[str, Any]
 """A row as it is shown: column names and JSON values."""
@@ -164,13 +168,6 @@ class Jobs(Protocol):
         """How many jobs of which handler wait to be run alone."""
         ...
 
-    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
-        """Make new jobs of stored events (ids), beside the untouched old ones; return how many.
-
-        Ids that are not there are passed over.
-        """
-        ...
-
 
 class Reads(Protocol):
     """What people look at."""
@@ -240,6 +237,16 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
 
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
+
+    @property
+    def copies(self) -> Copies:
+        """The verbs of what was recorded elsewhere."""
+        ...
+
+    @property
+    def replays(self) -> Replays:
+        """The verbs of replays."""
+        ...
 
     async def publish(self, cards: Sequence[Row]) -> None:
         """Remember which handlers there are: what new events get jobs for, whoever records them."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from receiver.errors import StoreDown, StoreError, Unavailable
-from receiver.record import Arrival, JobRow
+from receiver.record import Arrival
 from receiver.store import wire
 from receiver.store.base import (
     EventFilter,
@@ -25,7 +25,9 @@ from receiver.store.base import (
     Stretch,
     resolve,
 )
+from receiver.store.copies import RemoteCopies
 from receiver.store.link import Link
+from receiver.store.replays import RemoteReplays
 
 _ANSWER_SECONDS = 10.0
 _RECORD_SECONDS = 3.0
@@ -48,6 +50,8 @@ class Remote:
         self._connecting = asyncio.Lock()
         self._batch: list[tuple[Arrival, Recorded]] = []
         self._sender: asyncio.Task[None] | None = None
+        self.replays = RemoteReplays(self._ask)
+        self.copies = RemoteCopies(self._ask)
 
     async def connect(self) -> Remote:
         """Connect and compare versions. Raise StoreDown (nobody serves), StoreError (another version)."""
@@ -169,10 +173,6 @@ class Remote:
         """See `base.Jobs`."""
         found: dict[str, int] = await self._ask("suspects", None)
         return found
-
-    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
-        """See `base.Jobs`."""
-        return int(await self._ask("replay", [replay, list(events)]))
 
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """See `base.Reads`."""

@@ -9,6 +9,8 @@ from typing import Any
 from receiver.errors import Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
+from receiver.store.copies import VERBS as COPIES
+from receiver.store.replays import VERBS as REPLAYS
 from receiver.store.service import Service
 
 
@@ -36,6 +38,14 @@ async def _prunable(service: Service, keep: Any) -> tuple[Any, ...]:
     return tuple(await service.prunable(Keep(*keep)))
 
 
+def _of_replays(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
+    return lambda service, a: REPLAYS[name](service.replays, a)
+
+
+def _of_copies(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
+    return lambda service, a: COPIES[name](service.copies, a)
+
+
 # What travels is an array of arguments; named tuples are built again on this side.
 VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "record": _record,
@@ -45,7 +55,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "renew": lambda service, a: service.renew(a[0], a[1]),
     "release": lambda service, a: _release(service, *a),
     "suspects": lambda service, a: service.suspects(),
-    "replay": lambda service, a: service.replay(a[0], a[1]),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "following": lambda service, a: _following(service, *a),
     "newest": lambda service, a: service.newest(after=a[0], wait_ms=a[1]),
@@ -61,4 +70,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "check": lambda service, a: service.check(),
     "prune": lambda service, a: _prune(service, *a),
     "prunable": _prunable,
+    **{name: _of_replays(name) for name in REPLAYS},
+    **{name: _of_copies(name) for name in COPIES},
 }

@@ -1,0 +1,74 @@
+"""Copies over one database: deliveries that were recorded elsewhere are recorded as they stand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from receiver.record import Verdict
+from receiver.store.base import Row
+from receiver.store.copies import COPIED, KNOWN, STRAY, Copy
+from receiver.store.sqlite.database import Database
+from receiver.store.sqlite.intake import Intake
+from receiver.store.sqlite.reads import Reads
+
+
+class Copies:
+    """The verbs of `receiver.store.copies.Copies`."""
+
+    def __init__(
+        self,
+        database: Database,
+        intake: Intake,
+        reads: Reads,
+        *,
+        write: Callable[[Callable[[], Any]], asyncio.Future[Any]],
+        wake: Callable[[], None],
+    ) -> None:
+        """`wake` those who wait for jobs or news."""
+        self._database = database
+        self._intake = intake
+        self._reads = reads
+        self._write = write
+        self._wake = wake
+
+    async def take(self, copies: Sequence[Copy]) -> list[str]:
+        """See `copies.Copies`."""
+        taken: list[str] = await self._write(lambda: [self._take(copy) for copy in copies])
+        self._wake()
+        return taken
+
+    def _take(self, copy: Copy) -> str:
+        arrival = copy.arrival
+        found = self._database.execute("seq_of_event", {"id": arrival.event_id}).fetchone()
+        if copy.verdict == Verdict.ACCEPTED:
+            if found is not None or self._intake.knows(arrival):
+                return KNOWN
+            event = self._intake.adopt(arrival, copied_at=copy.at)
+            if copy.video is not None:
+                self._database.execute("keep_video", {"event": event, **copy.video._asdict()})
+            return COPIED
+        if found is None:
+            return STRAY
+        event = found["seq"]
+        if self._count_equal(event, copy) >= copy.nth:
+            return KNOWN
+        self._intake.repeat(event, arrival, Verdict(copy.verdict), copied_at=copy.at)
+        return COPIED
+
+    def _count_equal(self, event: int, copy: Copy) -> int:
+        fields = copy.arrival._asdict()
+        same = {name: fields[name] for name in ("received_at", "via", "headers", "body", "body_sha256")}
+        same |= {"event": event, "verdict": copy.verdict, "bytes": copy.arrival.size}
+        return int(self._database.execute("count_equal_deliveries", same).fetchone()["deliveries"])
+
+    async def give(
+        self, events: Sequence[int], *, after: tuple[int, int] = (-1, 0), limit: int = 200
+    ) -> list[Row]:
+        """See `copies.Copies`."""
+        place, seq = after
+        wanted = {"events": orjson.dumps(list(events)).decode(), "place": place, "seq": seq, "limit": limit}
+        return await self._reads.rows("given_deliveries", wanted)
