@@ -10,7 +10,8 @@ from receiver.answers import Receive, Scope, Send
 from receiver.api import questions
 from receiver.api.contents import Contents
 from receiver.api.cursors import Cursors
-from receiver.api.operations import OPERATIONS, Asked, Desk, Operation
+from receiver.api.desk import Asked, Desk
+from receiver.api.operations import OPERATIONS, Operation
 from receiver.api.replies import Reply, busy, problem
 from receiver.bodies import Bodies
 from receiver.errors import NotFound, Refused, StoreError, Unavailable

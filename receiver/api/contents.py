@@ -6,6 +6,7 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from receiver import inline, sources
+from receiver.api.replies import JSON
 from receiver.bodies import Bodies
 from receiver.errors import Hopeless, NotFound
 from receiver.event import StoredBody
@@ -112,23 +114,25 @@ class Contents:
         self._bodies = bodies
         self._measured: OrderedDict[tuple[str, int], Measured] = OrderedDict()
 
-    def body(self, row: Row) -> FileContent:
-        """The original body of an event, byte for byte."""
+    def body(self, row: Row, *, sha256: str | None = None) -> FileContent:
+        """The original body of an event, byte for byte; or that of one of its deliveries, over 64 KiB."""
         event = row["id"]
-        if row["body"] is not None:
+        if sha256 is not None:
+            row = _delivery(row, sha256)
+        elif row["body"] is not None:
             raw = row["body"].encode()
-            return _bytes(raw, kind=b"application/json", name=f"{event}.json", event=event)
+            return _bytes(raw, kind=JSON, name=f"{event}.json", event=event)
         file = self._body_file(row)
         size = os.fstat(file.fileno()).st_size
         etag = f'"{row["body_sha256"]}"'.encode()
-        return FileContent(file, size=size, kind=b"application/json", name=f"{event}.json", etag=etag)
+        return FileContent(file, size=size, kind=JSON, name=f"{event}.json", etag=etag)
 
-    def video(self, row: Row) -> FileContent | InlineContent:
-        """The video of an event: out of its body, or the file that was saved."""
+    def video(self, row: Row, *, kept: str | None = None) -> FileContent | InlineContent:
+        """The video of an event: out of its body, or the file that was saved, or was `kept` among bodies."""
         payload = orjson.loads(row["body"]) if row["body"] is not None else row["payload"]
         place = sources.place_of(row["kind"], payload, None)
         if not isinstance(place, InlineVideo):
-            return self._saved(row, is_named=place is not None)
+            return self._linked(row, kept, is_named=place is not None)
         string = _long_string(row, place)
         try:
             if string is None:
@@ -147,23 +151,15 @@ class Contents:
             when = f"was removed at {removed_at}, as retention.bodies says" if removed_at else "is gone"
             raise NotFound(f"the body {when}") from error
 
-    def _saved(self, row: Row, *, is_named: bool) -> FileContent:
-        """The file that a handler saved last for this event."""
-        for job in reversed(row["jobs"]):
-            path = _path_in(job)
-            if path is None:
-                continue
-            try:
-                file = open_own(path, event_id=row["id"])
-            except FileNotFoundError:
-                continue
-            status = os.fstat(file.fileno())
-            found = sniff(file.read(HEAD_BYTES))
-            etag = f'"{status.st_size:x}-{status.st_mtime_ns:x}"'.encode()
-            extension = found.extension if found else "bin"
-            kind = found.mime.encode() if found else _UNKNOWN
-            name = f"{row['id']}.{extension}"
-            return FileContent(file, size=status.st_size, kind=kind, name=name, etag=etag)
+    def _linked(self, row: Row, kept: str | None, *, is_named: bool) -> FileContent:
+        """The file that a handler saved last for this event, or the one that came along with a copy."""
+        paths = [path for job in reversed(row["jobs"]) if (path := _path_in(job)) is not None]
+        for path in paths:
+            with suppress(FileNotFoundError):
+                return _video_file(open_own(path, event_id=row["id"]), event=row["id"])
+        if kept is not None:
+            with suppress(FileNotFoundError):
+                return _video_file(self._bodies.open(kept), event=row["id"])
         if not is_named:
             raise NotFound("the event names no video")
         raise NotFound("the video came as a link, and no handler has saved it here, or its file is gone")
@@ -198,6 +194,26 @@ def measure(body: StoredBody, string: LongString) -> Measured:
         extension=found.extension if found else "bin",
         begins_at=begins_at if is_plain else None,
     )
+
+
+def _video_file(file: BinaryIO, *, event: str) -> FileContent:
+    status = os.fstat(file.fileno())
+    found = sniff(file.read(HEAD_BYTES))
+    return FileContent(
+        file,
+        size=status.st_size,
+        kind=found.mime.encode() if found else _UNKNOWN,
+        name=f"{event}.{found.extension if found else 'bin'}",
+        etag=f'"{status.st_size:x}-{status.st_mtime_ns:x}"'.encode(),
+    )
+
+
+def _delivery(row: Row, sha256: str) -> Row:
+    for delivery in row["deliveries"]:
+        if delivery["body_sha256"] == sha256:
+            found: Row = delivery
+            return found
+    raise NotFound("no delivery of the event has such a body, over 64 KiB")
 
 
 def _small(event: str, payload: Any, place: InlineVideo) -> FileContent:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
 
+import orjson
 from pydantic import BaseModel, Field
 
-from receiver.answers import RawHeaders, Receive
-from receiver.api import questions
-from receiver.api.contents import Contents
-from receiver.api.cursors import Cursors
-from receiver.api.questions import Filters, PageQuestion, Question, RejectionsQuestion, StreamQuestion
-from receiver.api.replies import Content, Pieces, Reply, Whole, busy, problem
+from receiver.api.desk import Asked, Desk
+from receiver.api.questions import (
+    BodyQuestion,
+    PageQuestion,
+    Question,
+    RejectionsQuestion,
+    StreamQuestion,
+)
+from receiver.api.replies import Content, Lines, Pieces, Reply, Whole, busy, problem
 from receiver.api.stream import Start, Stream
-from receiver.api.tail import Tail
-from receiver.store.base import Row, Store
+from receiver.copies import line_of
+from receiver.store.base import Row
 from receiver.views import (
     EventStory,
     EventView,
@@ -32,11 +34,9 @@ from receiver.views import (
     to_json,
 )
 
-T = TypeVar("T")
 ROOT = "/api/v1"
-_THREADS = 4
-_MOST_DOWNLOADS = 64
-_MOST_STREAMS = 64
+_GIVEN_AT_ONCE = 20
+_TOO_MANY = "too many bodies and videos are being sent"
 
 
 class EventsPage(View):
@@ -63,76 +63,6 @@ class NoQuestion(Question):
     """Nothing may be asked beyond the path."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request of somebody who may ask, understood."""
-
-    question: Any
-    id: str
-    """The part of the path that names an event; empty where the path has none."""
-    headers: RawHeaders
-    receive: Receive
-    peer: str
-
-
-class Desk:
-    """What the operations work with; the loop of the endpoint is theirs, too."""
-
-    def __init__(
-        self,
-        *,
-        store: Store,
-        contents: Contents,
-        cursors: Cursors,
-        revealed: Callable[[str, str, str], None],
-        loop: asyncio.AbstractEventLoop,
-        now_ms: Callable[[], int] = questions.utc_now_ms,
-    ) -> None:
-        """`revealed` is told of each original that is given away: what it is, of which event, to whom."""
-        self.store = store
-        self.contents = contents
-        self.cursors = cursors
-        self.revealed = revealed
-        self.now_ms = now_ms
-        self.executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
-        self.tail = Tail(store, cursors)
-        self.downloads = Places(_MOST_DOWNLOADS)
-        self.streams = Places(_MOST_STREAMS)
-        self._loop = loop
-        self.ending: asyncio.Future[None] = loop.create_future()
-
-    def end_streams(self) -> None:
-        """End those that go on; others may begin."""
-        ending, self.ending = self.ending, self._loop.create_future()
-        ending.set_result(None)
-
-    def wanted(self, filters: Filters) -> Any:
-        """The filter that the store understands."""
-        return filters.wanted(now_ms=self.now_ms())
-
-    async def in_thread(self, action: Callable[[], T]) -> T:
-        """Do what blocks."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, action)
-
-
-class Places:
-    """How many may do something at the same time."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-
-    def take(self) -> bool:
-        """Take a place; False when there is none."""
-        if not self._left:
-            return False
-        self._left -= 1
-        return True
-
-    def give_back(self) -> None:
-        """Let somebody else have it."""
-        self._left += 1
-
-
 async def events(desk: Desk, asked: Asked) -> Reply:
     """Events, newest first, a page at a time."""
     question: PageQuestion = asked.question
@@ -154,25 +84,48 @@ async def event(desk: Desk, asked: Asked) -> Reply:
 
 async def raw(desk: Desk, asked: Asked) -> Reply:
     """The original body of an event, byte for byte; that it was asked for is logged."""
-    return await _content(desk, asked, "body", desk.contents.body)
+    row = await desk.store.event(asked.id)
+    return await _content(desk, asked, row, "body", partial(desk.contents.body, sha256=asked.question.sha256))
 
 
 async def video(desk: Desk, asked: Asked) -> Reply:
     """The video of an event: decoded from the body, or the file that a handler saved."""
-    return await _content(desk, asked, "video", desk.contents.video)
-
-
-async def _content(desk: Desk, asked: Asked, what: str, open_it: Callable[[Row], Content]) -> Reply:
     row = await desk.store.event(asked.id)
+    given = await desk.store.copies.give([row["seq"]], limit=1)
+    kept = given[0]["video_sha256"] if given else None
+    return await _content(desk, asked, row, "video", partial(desk.contents.video, kept=kept))
+
+
+async def _content(desk: Desk, asked: Asked, row: Row, what: str, open_it: Callable[[Row], Content]) -> Reply:
     if not desk.downloads.take():
-        return busy("too many bodies and videos are being sent")
-    try:
+        return busy(_TOO_MANY)
+    with ExitStack() as failing:
+        failing.callback(desk.downloads.give_back)
         content = await desk.in_thread(partial(open_it, row))
-    except BaseException:
-        desk.downloads.give_back()
-        raise
+        failing.pop_all()
     desk.revealed(what, row["id"], asked.peer)
     return Pieces(content, desk.executor, desk.downloads.give_back)
+
+
+async def deliveries(desk: Desk, asked: Asked) -> Reply:
+    """Every delivery of an event, as a line of a capture: all that another receiver needs to record it.
+
+    Bodies over 64 KiB are not part of it, but their SHA-256 is, by which they can be had. That it was
+    asked for is logged.
+    """
+    row = await desk.store.event(asked.id)
+    if not desk.downloads.take():
+        return busy(_TOO_MANY)
+    desk.revealed("deliveries", row["id"], asked.peer)
+    return Lines(_lines(desk, row["seq"]), desk.downloads.give_back)
+
+
+async def _lines(desk: Desk, event: int) -> AsyncIterator[bytes]:
+    after = (-1, 0)
+    while rows := await desk.store.copies.give([event], after=after, limit=_GIVEN_AT_ONCE):
+        for row in rows:
+            yield orjson.dumps(line_of(row))
+        after = (rows[-1]["place"], rows[-1]["seq"])
 
 
 async def rejections(desk: Desk, asked: Asked) -> Reply:
@@ -188,14 +141,14 @@ async def stream(desk: Desk, asked: Asked) -> Reply:
     reconnects with Last-Event-ID goes on where it was. A message `gap` tells of events that are lost to
     this reader. Comments come every few seconds while nothing else does.
     """
-    start = await _start(desk, asked)
+    wanted, start = desk.wanted(asked.question), await _start(desk, asked)
     if not desk.streams.take():
         return busy("too many streams are being read")
     return Stream(
         store=desk.store,
         tail=desk.tail,
         cursors=desk.cursors,
-        wanted=desk.wanted(asked.question),
+        wanted=wanted,
         start=start,
         ending=desk.ending,
         release=desk.streams.give_back,
@@ -254,7 +207,8 @@ _FILE = ("application/octet-stream",)
 OPERATIONS = (
     Operation("/events", events, PageQuestion, EventsPage, problems=(409,)),
     Operation("/events/{id}", event, answer=EventStory, problems=(404,)),
-    Operation("/events/{id}/raw", raw, statuses=(200, 206), problems=(404, 416)),
+    Operation("/events/{id}/deliveries", deliveries, kinds=("application/x-ndjson",), problems=(404,)),
+    Operation("/events/{id}/raw", raw, BodyQuestion, statuses=(200, 206), problems=(404, 416)),
     Operation(
         "/events/{id}/video", video, kinds=("video/*", *_FILE), statuses=(200, 206), problems=(404, 416)
     ),

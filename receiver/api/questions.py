@@ -83,6 +83,14 @@ class StreamQuestion(Filters):
     )
 
 
+class BodyQuestion(Question):
+    """Whose body."""
+
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None, description="That of another delivery of the event, over 64 KiB; else that of the first one."
+    )
+
+
 class RejectionsQuestion(Question):
     """How many rejections."""
 

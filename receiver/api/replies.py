@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import orjson
 
 from receiver.answers import GUARDED, RETRY_SECONDS, RawHeaders, Receive, Scope, Send, retry_after
-from receiver.errors import Hopeless
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from receiver.errors import Hopeless, StoreError, Unavailable
 
 JSON = b"application/json"
+LINES = b"application/x-ndjson"
 _LONGEST_RANGE = 64
 _RANGE = re.compile(rb"bytes=[ \t]*(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))[ \t]*")
 _STALLED_SECONDS = 60.0
@@ -140,6 +138,34 @@ class Pieces:
             async with asyncio.timeout(_STALLED_SECONDS):
                 await send(message)
             piece = following
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """JSON objects, one on each line, that are asked for while they are sent."""
+
+    lines: AsyncIterator[bytes]
+    release: Callable[[], None]
+    """Called at the end, whatever it was."""
+
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See `Reply`."""
+        try:
+            await begin(send, 200, [(b"content-type", LINES)])
+            async with until_gone(receive) as gone:
+                # As above: who reads the answer sees that it was not ended.
+                with suppress(Unavailable, StoreError, TimeoutError):
+                    await self._pour(send, gone)
+        finally:
+            self.release()
+
+    async def _pour(self, send: Send, gone: asyncio.Future[None]) -> None:
+        async for line in self.lines:
+            if gone.done():
+                return
+            async with asyncio.timeout(_STALLED_SECONDS):
+                await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def wanted_part(headers: RawHeaders, *, size: int, etag: bytes) -> tuple[int, int] | Whole | None:

@@ -21,12 +21,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import httpx
 import pytest
 
 from receiver.sandbox.videos import find_ffmpeg
+
+if TYPE_CHECKING:
+    from tests.acceptance.asking import Asking
 
 ORGANIZATION = "org_acceptance"
 KEY = "key_acceptance_0123456789"
@@ -430,6 +433,22 @@ def receivers(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
 def receiver(receivers: Callable[..., Receiver]) -> Receiver:
     """A receiver with the default handlers, configured and not yet started."""
     return receivers()
+
+
+@pytest.fixture
+def open_receiver(receivers: Callable[..., Receiver]) -> Receiver:
+    """A running receiver whose API is on."""
+    from tests.acceptance.asking import ADMIN
+
+    return receivers(top=ADMIN).start()
+
+
+@pytest.fixture
+def asking(open_receiver: Receiver) -> Asking:
+    """A client of its API."""
+    from tests.acceptance.asking import Asking
+
+    return Asking(open_receiver)
 
 
 @pytest.fixture

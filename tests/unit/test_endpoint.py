@@ -14,7 +14,8 @@ from structlog.testing import CapturingLogger
 
 from receiver.answers import RawHeaders
 from receiver.bodies import Bodies
-from receiver.endpoint import Application
+from receiver.endpoint import Api, Application
+from receiver.gate import Gate
 from receiver.ingress import Ingress
 from receiver.metrics import Meter, Metrics
 from receiver.peers import BadCredentials
@@ -30,30 +31,48 @@ PUBLIC = AdminSettings(metrics_public=True)
 Answered = tuple[int, dict[bytes, bytes], bytes]
 
 
+def unasked() -> Api:
+    """Nobody here asks for the API, or nobody who may."""
+    raise AssertionError("the API was made for somebody who may not ask")
+
+
 @pytest.fixture
 async def application(tmp_path: Path) -> AsyncIterator[Application]:
     """The whole application, over a store."""
     store = Service(tmp_path / "receiver.db", run="r", lease_seconds=60)
     log, bodies = CapturingLogger(), Bodies(tmp_path / "bodies", reserve=0)
+    rejections = Rejections(store, wall=lambda: 0, log=log)
     ingress = Ingress(
         {},
         cards=[],
         intake=store,
         bodies=bodies,
-        rejections=Rejections(store, wall=lambda: 0, log=log),
+        rejections=rejections,
         bad_credentials=BadCredentials(clock=lambda: 0.0),
         wall=lambda: 0,
         random=os.urandom,
         log=log,
     )
     metrics = Metrics(Meter(), figures=store.figures, folders={"store": tmp_path})
-    yield Application(ingress, store=store, needs_worker=False, metrics=metrics, admin=WITH_TOKEN)
+    gate = Gate(WITH_TOKEN, bad_tokens=BadCredentials(clock=lambda: 0.0, burst=20), rejections=rejections)
+    yield Application(
+        ingress,
+        store=store,
+        needs_worker=False,
+        metrics=metrics,
+        admin=WITH_TOKEN,
+        gate=gate,
+        make_api=unasked,
+    )
+    await rejections.close()
     await store.close()
     bodies.close()
 
 
-async def ask(application: Application, *headers: tuple[bytes, bytes], method: str = "GET") -> Answered:
-    """Ask for the metrics; give status, headers and body."""
+async def ask(
+    application: Application, *headers: tuple[bytes, bytes], method: str = "GET", path: str = "/metrics"
+) -> Answered:
+    """Ask, unless it is said otherwise, for the metrics; give status, headers and body."""
     messages: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -63,7 +82,7 @@ async def ask(application: Application, *headers: tuple[bytes, bytes], method: s
         return await asyncio.Future()
 
     fields: RawHeaders = list(headers)
-    scope = {"type": "http", "method": method, "path": "/metrics", "headers": fields, "client": ("::1", 5)}
+    scope = {"type": "http", "method": method, "path": path, "headers": fields, "client": ("::1", 5)}
     await application(scope, receive, send)
     start, body = messages
     return start["status"], dict(start["headers"]), body["body"]
@@ -135,3 +154,27 @@ async def test_no_token_is_in_the_metrics(application: Application) -> None:
     _, _, body = await ask(application, bearer(TOKEN))
 
     assert TOKEN.encode() not in body
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1/events", "/api/v2", "/api/v1/openapi.json"])
+async def test_nothing_of_the_api_is_even_imported_for_who_may_not_ask(
+    application: Application, path: str
+) -> None:
+    for name in WRONG:
+        assert (await ask(application, *WRONG[name], path=path))[0] == 401
+    application.admit(NOBODY)
+    assert (await ask(application, bearer(TOKEN), path=path))[0] == 404
+
+
+async def test_who_guesses_is_told_to_wait_and_who_knows_is_not(application: Application) -> None:
+    statuses = [(await ask(application, bearer("guess")))[0] for _ in range(25)]
+    assert statuses == [401] * 20 + [429] * 5
+    status, headers, _ = await ask(application, path="/api/v1/events")
+    assert (status, headers[b"retry-after"]) == (429, b"1")
+    assert (await ask(application, bearer(TOKEN)))[0] == 200
+
+
+async def test_public_metrics_do_not_open_the_api(application: Application) -> None:
+    application.admit(AdminSettings(token=SecretStr(TOKEN), metrics_public=True))
+    assert (await ask(application))[0] == 200
+    assert (await ask(application, path="/api/v1/events"))[0] == 401
