@@ -22,6 +22,8 @@ COMMANDS = {
     "handlers": ("setup", "List the handlers and what each would run on."),
     "events": ("events", "List events, newest first."),
     "show": ("events", "Show everything about one event, or its original body."),
+    "replay": ("replay", "Run handlers again on stored events."),
+    "replays": ("replay", "List the last replays, and what became of them."),
     "prune": ("upkeep", "Remove what is old, now; a server does so every hour."),
     "backup": ("upkeep", "Copy the database while the server runs."),
     "rejections": ("events", "List the last requests that were not believed."),

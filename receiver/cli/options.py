@@ -28,6 +28,21 @@ class Text(click.ParamType[str]):
         return text
 
 
+class Rate(click.ParamType[float]):
+    """How many a second: "10/s", "90/m", "500/h"."""
+
+    name = "rate"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it, or fail with what would have been right."""
+        from receiver.units import rate
+
+        try:
+            return rate(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @dataclass(frozen=True, slots=True)
 class Common:
     """What was said once for the whole program."""

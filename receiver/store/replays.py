@@ -46,7 +46,7 @@ class Replays(Protocol):
         ...
 
     async def find(self, prefixes: Sequence[str]) -> list[int]:
-        """The `seq` of each event that is named, by its id or the beginning of it. Raise NotFound."""
+        """The `seq` of each event that is named, once, by its id or the beginning of it. Raise NotFound."""
         ...
 
     async def plan(self, events: Sequence[int], wish: Wish) -> list[Row]:
@@ -54,6 +54,10 @@ class Replays(Protocol):
 
         `seq, id, source, type, video_id, title, received_at`, and `jobs` and `left` as in `Replanned`.
         """
+        ...
+
+    async def sum_up(self, events: Sequence[int], wish: Wish) -> Row:
+        """The same, counted: `events` that would get jobs, `jobs` by handler, `left` by reason."""
         ...
 
     async def begin(self, replay: Begun) -> None:
@@ -109,6 +113,11 @@ class RemoteReplays:
         rows: list[Row] = await self._ask("replays.plan", [list(events), tuple(wish)])
         return rows
 
+    async def sum_up(self, events: Sequence[int], wish: Wish) -> Row:
+        """See `Replays`."""
+        row: Row = await self._ask("replays.sum_up", [list(events), tuple(wish)])
+        return row
+
     async def begin(self, replay: Begun) -> None:
         """See `Replays`."""
         await self._ask("replays.begin", tuple(replay))
@@ -140,6 +149,7 @@ VERBS: Mapping[str, Callable[[Replays, Any], Awaitable[Any]]] = {
     "replays.select": lambda replays, a: replays.select(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "replays.find": lambda replays, a: replays.find(a),
     "replays.plan": lambda replays, a: replays.plan(a[0], Wish(*a[1])),
+    "replays.sum_up": lambda replays, a: replays.sum_up(a[0], Wish(*a[1])),
     "replays.begin": lambda replays, a: replays.begin(Begun(*a)),
     "replays.make": lambda replays, a: _make(replays, *a),
     "replays.count": lambda replays, a: replays.count(a[0], events=a[1], jobs=a[2], failed=a[3]),

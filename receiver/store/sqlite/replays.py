@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -50,20 +51,33 @@ class Replays:
 
     async def find(self, prefixes: Sequence[str]) -> list[int]:
         """See `replays.Replays`."""
-        return [await self._reads.seq_of(prefix) for prefix in dict.fromkeys(prefixes)]
+        found = [await self._reads.seq_of(prefix) for prefix in dict.fromkeys(prefixes)]
+        return list(dict.fromkeys(found))
 
     async def plan(self, events: Sequence[int], wish: Wish) -> list[Row]:
         """See `replays.Replays`."""
+        return [
+            {**event, "jobs": planned.jobs, "left": planned.left}
+            async for event, planned in self._planned(events, wish)
+        ]
+
+    async def sum_up(self, events: Sequence[int], wish: Wish) -> Row:
+        """See `replays.Replays`."""
+        touched, jobs, left = 0, Counter[str](), Counter[str]()
+        async for _, planned in self._planned(events, wish):
+            touched += bool(planned.jobs)
+            jobs.update(handler for handler, *_ in planned.jobs)
+            left.update(reason for _, reason in planned.left)
+        return {"events": touched, "jobs": dict(jobs), "left": dict(left)}
+
+    async def _planned(self, events: Sequence[int], wish: Wish) -> AsyncIterator[tuple[Row, Replanned]]:
         replanner = _replanner(wish)
-        rows: list[Row] = []
         for start in range(0, len(events), _PLANNED_AT_ONCE):
             wanted = {"events": _json(events[start : start + _PLANNED_AT_ONCE])}
             found = await self._reads.rows("events_to_replay", wanted)
             had = _histories(await self._reads.rows("jobs_had", wanted))
             for event in found:
-                planned = had.get(event["seq"], _NOTHING).plan(replanner, event)
-                rows.append({**event, "jobs": planned.jobs, "left": planned.left})
-        return rows
+                yield event, had.get(event["seq"], _NOTHING).plan(replanner, event)
 
     # Making.
 
