@@ -40,6 +40,10 @@ class Api(Protocol):
         """End what goes on, for good."""
         ...
 
+    async def finish(self) -> None:
+        """Let what runs by itself come to its end."""
+        ...
+
 
 class Application:
     """Callbacks, health for whoever watches, and what only the admin token opens."""
@@ -97,6 +101,11 @@ class Application:
         """End what would go on for ever, so that the server can finish."""
         if self._api is not None:
             self._api.close()
+
+    async def finish(self) -> None:
+        """Let what was begun through the API come to its end; nobody asks any more."""
+        if self._api is not None:
+            await self._api.finish()
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The API, to whom it is for; the first of them waits until it is there, and nobody else does."""

@@ -8,6 +8,7 @@ ReceiverError
 ├── Refused                 a request is answered with `status` and goes no further
 │   ├── BadBody             400: not one strict JSON object
 │   ├── BadQuestion         400: a parameter of the API that can't be understood
+│   ├── NotJson             415: the API is sent something else
 │   ├── TooLarge            413: over a size limit
 │   ├── TooSlow             408: the body did not arrive in time
 │   └── Unavailable         503: it can't be made durable right now
@@ -70,6 +71,12 @@ class BadQuestion(Refused):
     """The API is asked for something that it does not know; the reason names the parameter."""
 
     status = 400
+
+
+class NotJson(Refused):
+    """What the API is sent is not declared as JSON."""
+
+    status = 415
 
 
 class TooLarge(Refused):

@@ -52,8 +52,9 @@ class Front:
         self._rejections = Rejections(store, wall=_wall_ms, log=log)
         meter = Meter()
         trusted_proxies = TrustedProxies(config.server.trusted_proxies)
+        self._sources = sources.configured(config, redactor_key=store.redactor_key)
         self._ingress = Ingress(
-            sources.configured(config, redactor_key=store.redactor_key),
+            self._sources,
             cards=cards,
             intake=store,
             bodies=self._bodies,
@@ -87,9 +88,15 @@ class Front:
 
     def _api(self) -> Api:
         from receiver.api.app import Api  # no callback waits for it, at the start or later
+        from receiver.replay import firsts_of
 
         return Api(
-            store=self._store, bodies=self._bodies, loop=self._loop, peer=self._gate.peer, log=self._log
+            store=self._store,
+            bodies=self._bodies,
+            loop=self._loop,
+            peer=self._gate.peer,
+            firsts=lambda: firsts_of(self._sources),
+            log=self._log,
         )
 
     async def open(self, listener: socket.socket) -> None:
@@ -101,7 +108,8 @@ class Front:
     def use(self, config: Settings) -> None:
         """Judge by these sources, and by this admin token, from the next request on."""
         self._application.admit(config.admin)
-        self._ingress.use(sources.configured(config, redactor_key=self._store.redactor_key))
+        self._sources = sources.configured(config, redactor_key=self._store.redactor_key)
+        self._ingress.use(self._sources)
 
     async def drain(self) -> None:
         """Accept no more, finish what is under way."""
@@ -114,6 +122,7 @@ class Front:
         """Write what waits; to be called when nothing is under way any more."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        await self._application.finish()
         await self._rejections.close()
         await asyncio.to_thread(self._bodies.close)
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from receiver.answers import Receive, Scope, Send
 from receiver.api import questions
 from receiver.api.contents import Contents
 from receiver.api.cursors import Cursors
-from receiver.api.desk import Asked, Desk
+from receiver.api.desk import Asked, Desk, Runner
 from receiver.api.operations import OPERATIONS, Operation
 from receiver.api.replies import Reply, busy, problem
 from receiver.bodies import Bodies
-from receiver.errors import NotFound, Refused, StoreError, Unavailable
+from receiver.errors import Disconnected, NotFound, Refused, StoreError, Unavailable
 from receiver.ration import Ration
+from receiver.record import First
 from receiver.store.base import Store
 
 
@@ -29,11 +30,16 @@ class Api:
         bodies: Bodies,
         loop: asyncio.AbstractEventLoop,
         peer: Callable[[Scope], str],
+        firsts: Callable[[], Sequence[First]],
         log: Any,
     ) -> None:
-        """Made in a thread; `loop` is the one that it will answer on."""
+        """Made in a thread; `loop` is the one that it will answer on.
+
+        `firsts` names the receiver's own jobs before all handlers.
+        """
         self._log = log
         self._peer = peer
+        self._replays = Runner(firsts)
         self._ration = Ration(lambda untold: log.info("originals.summed", **untold))
         self._is_closed = False
         self._desk = Desk(
@@ -42,6 +48,7 @@ class Api:
             cursors=Cursors(store.redactor_key),
             revealed=self._tell,
             loop=loop,
+            replays=self._replays,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,6 +63,8 @@ class Api:
             return problem(404, str(error))
         except Unavailable as error:
             return busy(error.reason)
+        except Disconnected:
+            return problem(400, "the body is not complete")  # said to nobody
         except Refused as error:
             return problem(error.status, error.reason)
         except StoreError as error:
@@ -96,6 +105,10 @@ class Api:
         """End what goes on, for good."""
         self._is_closed = True
         self._desk.end_streams()
+
+    async def finish(self) -> None:
+        """Let what runs by itself come to its end."""
+        await self._replays.stop()
 
 
 def _find(path: str) -> dict[str, tuple[Operation, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +13,8 @@ from receiver.api import questions
 from receiver.api.contents import Contents
 from receiver.api.cursors import Cursors
 from receiver.api.tail import Tail
+from receiver.errors import NotFound, StoreError, Unavailable
+from receiver.record import First
 from receiver.store.base import EventFilter, Store
 
 T = TypeVar("T")
@@ -44,10 +46,12 @@ class Desk:
         cursors: Cursors,
         revealed: Callable[[str, str, str], None],
         loop: asyncio.AbstractEventLoop,
+        replays: Runner,
         now_ms: Callable[[], int] = questions.utc_now_ms,
     ) -> None:
         """`revealed` is told of each original that is given away: what it is, of which event, to whom."""
         self.store = store
+        self.replays = replays
         self.contents = contents
         self.cursors = cursors
         self.revealed = revealed
@@ -71,6 +75,38 @@ class Desk:
     async def in_thread(self, action: Callable[[], T]) -> T:
         """Do what blocks."""
         return await asyncio.get_running_loop().run_in_executor(self.executor, action)
+
+
+class Runner:
+    """Runs one replay at a time, beside everything else."""
+
+    def __init__(self, firsts: Callable[[], Sequence[First]]) -> None:
+        """`firsts` names the receiver's own jobs before all handlers."""
+        self.firsts = firsts
+        self._stop = asyncio.Event()
+        self._running: asyncio.Task[Any] | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether another one may begin."""
+        return self._running is None or self._running.done()
+
+    def run(self, replaying: Callable[[asyncio.Event], Any]) -> None:
+        """Begin one; its record says how it ended."""
+        self._stop.clear()
+        self._running = asyncio.create_task(self._quietly(replaying), name="replay")
+
+    async def _quietly(self, replaying: Callable[[asyncio.Event], Any]) -> None:
+        try:
+            await replaying(self._stop)
+        except (Unavailable, StoreError, NotFound):
+            return  # it stays open on record, with how far it came
+
+    async def stop(self) -> None:
+        """End the one that runs after its batch, and wait for that."""
+        self._stop.set()
+        if self._running is not None:
+            await asyncio.wait([self._running], timeout=2.0)
 
 
 class Places:

@@ -18,19 +18,21 @@ from receiver.api.stream import Gap
 _REFERENCE = "#/components/schemas/{model}"
 _MEANINGS = {
     200: "What was asked for.",
+    202: "It has begun.",
     206: "The part that was asked for.",
     400: "A parameter is unknown or wrong; its name is given.",
     401: "The token is missing or wrong.",
-    404: "There is no such event, or not what was asked for of it.",
+    404: "There is no such event or handler, or not what was asked for of it.",
     405: "Another method is answered here.",
-    409: "The cursor is of another record.",
+    408: "The body did not arrive in time.",
+    409: "The cursor is of another record; or another number of events is meant than was expected.",
     413: "The body is too large.",
     415: "The body is no JSON.",
     416: "The range is none that can be given.",
-    422: "It is understood, and does not fit what is stored.",
     429: "Too many requests with a bad token.",
     503: "It can't be answered now; come again after Retry-After.",
 }
+_ACCEPTED = 202
 _ALWAYS = (400, 401, 405, 429, 503)
 _EVENT_ID = {
     "name": "id",
@@ -44,10 +46,12 @@ _EVENT_ID = {
 @cache
 def document() -> bytes:
     """The document, as JSON."""
-    answers = [operation.answer for operation in OPERATIONS if operation.answer]
+    answers = [model for each in OPERATIONS for model in (each.answer, each.begun) if model]
     models: list[type[BaseModel]] = [*dict.fromkeys(answers), Problem, Gap]
+    bodies = [operation.body for operation in OPERATIONS if operation.body]
     _, definitions = models_json_schema(
-        [(model, "serialization") for model in models], ref_template=_REFERENCE
+        [*((model, "serialization") for model in models), *((model, "validation") for model in bodies)],
+        ref_template=_REFERENCE,
     )
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
@@ -76,8 +80,14 @@ def _described(operation: Operation) -> dict[str, Any]:
         "operationId": operation.action.__name__,
         **{name: text for name, text in said.items() if text},
         "parameters": _parameters(operation),
+        **({} if operation.body is None else {"requestBody": _body(operation.body)}),
         "responses": {str(status): responses[status] for status in sorted(responses)},
     }
+
+
+def _body(model: type[Question]) -> dict[str, Any]:
+    schema = {"$ref": _REFERENCE.format(model=model.__name__)}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -112,8 +122,9 @@ def _plain(schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
 
 def _answer(operation: Operation, status: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"} if operation.kinds[0].startswith("text/") else {}
-    if operation.answer is not None:
-        schema = {"$ref": _REFERENCE.format(model=operation.answer.__name__)}
+    model = operation.begun if status == _ACCEPTED else operation.answer
+    if model is not None:
+        schema = {"$ref": _REFERENCE.format(model=model.__name__)}
     content = {kind: {"schema": schema} for kind in operation.kinds}
     return {"description": _MEANINGS[status], "content": content}
 

@@ -19,6 +19,15 @@ from receiver.api.questions import (
     RejectionsQuestion,
     StreamQuestion,
 )
+from receiver.api.replays import (
+    Forecast,
+    ReplayOrder,
+    ReplaysPage,
+    ReplaysQuestion,
+    ReplayView,
+    order_replay,
+    replays,
+)
 from receiver.api.replies import Content, Lines, Pieces, Reply, Whole, busy, problem
 from receiver.api.stream import Start, Stream
 from receiver.copies import line_of
@@ -190,6 +199,10 @@ class Operation:
     question: type[Question] = NoQuestion
     answer: type[BaseModel] | None = None
     """The model of a JSON answer."""
+    begun: type[BaseModel] | None = None
+    """The model of the answer 202."""
+    body: type[Question] | None = None
+    """What may be asked in the body."""
     kinds: tuple[str, ...] = ("application/json",)
     """The media types of its answer."""
     statuses: tuple[int, ...] = (200,)
@@ -213,6 +226,17 @@ OPERATIONS = (
         "/events/{id}/video", video, kinds=("video/*", *_FILE), statuses=(200, 206), problems=(404, 416)
     ),
     Operation("/rejections", rejections, RejectionsQuestion, RejectionsPage),
+    Operation("/replays", replays, ReplaysQuestion, ReplaysPage),
+    Operation(
+        "/replays",
+        order_replay,
+        answer=Forecast,
+        begun=ReplayView,
+        body=ReplayOrder,
+        statuses=(200, 202),
+        problems=(404, 408, 409, 413, 415),
+        method="POST",
+    ),
     Operation("/stream", stream, StreamQuestion, kinds=("text/event-stream",)),
     Operation("/openapi.json", openapi),
 )

@@ -125,10 +125,15 @@ def checked(model: type[Q], values: Any) -> Q:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"][:2])
-        said = first["msg"].removeprefix("Value error, ")
-        raise BadQuestion(f"{_shown(where) or 'the body'}: {said[0].lower()}{said[1:]}") from None
+        raise BadQuestion(complaint(error)) from None
+
+
+def complaint(error: ValidationError) -> str:
+    """Say what is wrong first, and where, without repeating any of it."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = _shown(".".join(str(part) for part in first["loc"][:2]))
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{where or 'the body'}: {said[0].lower()}{said[1:]}"
 
 
 def _known(model: type[Question]) -> str:

@@ -59,6 +59,13 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def iso(unix_milliseconds: int | None) -> str | None:
+    """ISO 8601 in UTC, to the millisecond."""
+    from receiver import model
+
+    return model.iso(unix_milliseconds)
+
+
 def local(unix_milliseconds: int | None) -> str:
     """The time on this machine's clock."""
     if unix_milliseconds is None:
