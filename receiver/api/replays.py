@@ -27,6 +27,7 @@ _IDLE_SECONDS, _LEAST_RATE, _GRACE_SECONDS = 10.0, 1024.0, 10.0
 _PACE = 100.0
 _ONE_WAY: list[JsonValue] = [{"required": [name]} for name in ("events", "filter", "all")]
 _Id = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_]{1,64}$")]
+_Name = Annotated[str, StringConstraints(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,199}$")]
 
 
 class ReplayOrder(Question):
@@ -39,7 +40,7 @@ class ReplayOrder(Question):
     )
     filter: Filters = Field(Filters(), description="All that a list with these parameters would show.")
     all: Literal[True] = Field(True, description="Every event.")
-    handlers: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field(
+    handlers: list[_Name] = Field(
         default_factory=list,
         max_length=100,
         description="Only these, whatever became of them, and what comes after them.",
