@@ -20,7 +20,11 @@ MOST_AT_ONCE = 1000
 _MOST_PARAMETERS = 20
 _LONGEST_QUERY = 4096
 _AGE = "[0-9]{1,4}(s|m|h|d)"
-_DATE = "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_YEAR = "(19|20)[0-9]{2}"
+_DAY = (
+    "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_LEAP_DAY = "((19|20)(0[48]|[2468][048]|[13579][26])|2000)-02-29"
 _CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?Z"
 
 
@@ -31,7 +35,7 @@ def _digits(value: Any) -> Any:
     return value
 
 
-Moment = Annotated[str, StringConstraints(pattern=f"^({_AGE}|{_DATE}T{_CLOCK})$")]
+Moment = Annotated[str, StringConstraints(pattern=f"^({_AGE}|({_YEAR}-{_DAY}|{_LEAP_DAY})T{_CLOCK})$")]
 Cursor = Annotated[str, StringConstraints(pattern=PATTERN)]
 Limit = Annotated[int, BeforeValidator(_digits)]
 
@@ -54,7 +58,9 @@ class Filters(Question):
         None, description="Received at this time or after: an age (90s, 2h, 7d) or a date and time in UTC."
     )
     until: Moment | None = Field(None, description="Received before this age or time.")
-    video: str | None = Field(None, min_length=1, max_length=256, description="Only this video.")
+    video: (
+        Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")] | None
+    ) = Field(None, description="Only this video.")
 
     def wanted(self, *, now_ms: int) -> EventFilter:
         """The filter that the store understands. Raise BadQuestion for a day that doesn't exist."""

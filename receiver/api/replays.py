@@ -7,7 +7,7 @@ from os import urandom
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
 from receiver import replay
 from receiver.answers import RawHeaders, Receive
@@ -30,6 +30,11 @@ _Id = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_]{1,64}$")]
 _Name = Annotated[str, StringConstraints(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,199}$")]
 
 
+def _whole(value: Any) -> Any:
+    """JSON does not tell 1.0 from 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class ReplayOrder(Question):
     """What is to be replayed: exactly one of `events`, `filter` and `all`. No URL can be named here."""
 
@@ -47,7 +52,7 @@ class ReplayOrder(Question):
     )
     again: bool = Field(False, description="Handlers that are done or still to run, too.")
     dry_run: bool = Field(False, description="Say what would be done, and do nothing.")
-    expect: Annotated[int, Field(ge=0, le=10**9)] = Field(
+    expect: Annotated[int, Field(ge=0, le=10**9), BeforeValidator(_whole)] = Field(
         1, description="How many events are meant; it has to be said when it is more than one."
     )
     rate: Annotated[float, Field(ge=0.1, le=1000)] = Field(
