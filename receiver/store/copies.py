@@ -53,6 +53,14 @@ class Copies(Protocol):
         """
         ...
 
+    async def bookmark(self, name: str) -> str | None:
+        """The place that was remembered last under a name."""
+        ...
+
+    async def set_bookmark(self, name: str, place: str) -> None:
+        """Remember a place, durably."""
+        ...
+
 
 class RemoteCopies:
     """The verbs from another process."""
@@ -72,6 +80,15 @@ class RemoteCopies:
         rows: list[Row] = await self._ask("copies.give", [list(events), after, limit])
         return rows
 
+    async def bookmark(self, name: str) -> str | None:
+        """See `Copies`."""
+        place: str | None = await self._ask("copies.bookmark", name)
+        return place
+
+    async def set_bookmark(self, name: str, place: str) -> None:
+        """See `Copies`."""
+        await self._ask("copies.set_bookmark", [name, place])
+
 
 def _plain(copy: Copy) -> list[Any]:
     """As arrays all through, which JSON can carry."""
@@ -85,5 +102,7 @@ def _copy(row: Sequence[Any]) -> Copy:
 
 VERBS: Mapping[str, Callable[[Copies, Any], Awaitable[Any]]] = {
     "copies.take": lambda copies, rows: copies.take([_copy(row) for row in rows]),
+    "copies.bookmark": lambda copies, name: copies.bookmark(name),
+    "copies.set_bookmark": lambda copies, a: copies.set_bookmark(*a),
     "copies.give": lambda copies, a: copies.give(a[0], after=tuple(a[1]), limit=a[2]),
 }

@@ -240,3 +240,13 @@ async def test_a_kept_video_may_go_before_its_event(store: Store, tmp_path: Path
 
     assert await store.all_bodies() == []
     assert [row["video_sha256"] for row in await given(store)] == [None]
+
+
+async def test_a_bookmark_is_there_when_the_store_is_opened_again(opening: Opening, database: Path) -> None:
+    async with opening(database) as store:
+        assert await store.copies.bookmark("one") is None
+        for place in ("a", "b"):
+            await store.copies.set_bookmark("one", place)
+        await store.copies.set_bookmark("two", "c")
+    async with opening(database) as store:
+        assert [await store.copies.bookmark(name) for name in ("one", "two", "on")] == ["b", "c", None]

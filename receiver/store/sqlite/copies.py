@@ -15,6 +15,8 @@ from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.reads import Reads
 
+_BOOKMARK = "bookmark:"
+
 
 class Copies:
     """The verbs of `receiver.store.copies.Copies`."""
@@ -72,3 +74,11 @@ class Copies:
         place, seq = after
         wanted = {"events": orjson.dumps(list(events)).decode(), "place": place, "seq": seq, "limit": limit}
         return await self._reads.rows("given_deliveries", wanted)
+
+    async def bookmark(self, name: str) -> str | None:
+        """See `copies.Copies`."""
+        return self._database.value(_BOOKMARK + name)
+
+    async def set_bookmark(self, name: str, place: str) -> None:
+        """See `copies.Copies`."""
+        await self._write(lambda: self._database.set_value(_BOOKMARK + name, place))

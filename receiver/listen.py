@@ -1,0 +1,268 @@
+"""Following another receiver: its events are recorded here, each once, and the place is kept behind them.
+
+An event is fetched with all its deliveries, checked, and recorded; only then does the bookmark move past
+it, and only when everything before it is recorded, too. So whatever ends this, the next start goes on
+where it stood and meets some events again, which are known by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from receiver.bodies import Bodies
+from receiver.copies import copy_of, read_line, take_body
+from receiver.errors import BadCopy, Hopeless, NotFound, StoreError, Unavailable, Unfinished
+from receiver.feed import Feed
+from receiver.ration import Ration
+from receiver.recording import Plans
+from receiver.sse import Message
+from receiver.store.base import Store
+from receiver.store.copies import COPIED, Copy
+
+_AT_ONCE = 8
+_WAITING = 256
+"""Messages that were read ahead of what is fetched."""
+_FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 30.0
+_BOOKMARK_SECONDS = 0.2
+_TRIES = 3
+"""So often is asked for a delivery that does not hold together, before it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events are followed, and from where on."""
+
+    origin: str
+    filters: Mapping[str, str]
+    since: str | None = None
+    """From this time on, whatever was followed before; None = from the bookmark, or from now on."""
+
+    @property
+    def bookmark(self) -> str:
+        """The name of the place: another one for each origin and each choice of events."""
+        said = orjson.dumps([self.origin, dict(self.filters)], option=orjson.OPT_SORT_KEYS)
+        return f"listen:{hashlib.sha256(said).hexdigest()[:32]}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of it."""
+
+    copied: int = 0
+    known: int = 0
+    missed: int = 0
+    """Events that are lost to us; of a gap without a number, one."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """A message under way: its id becomes the bookmark when it and all before it are done."""
+
+    id: str
+    is_done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What is told of an event."""
+
+    event: Mapping[str, Any]
+    outcome: Literal["copied", "known", "missed"]
+
+
+class Listener:
+    """Follows one receiver until it is cancelled; what it has begun is finished first."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        wanted: Wanted,
+        *,
+        store: Store,
+        bodies: Bodies,
+        plans: Plans,
+        limit: int,
+        wall: Callable[[], int],
+        log: Any,
+        told: Callable[[Heard], None] = lambda heard: None,
+        pause: Callable[[float], Any] = asyncio.sleep,
+    ) -> None:
+        """`limit` is for bodies, in bytes; `told` hears of every event; `pause` waits so many seconds."""
+        self._feed = feed
+        self._wanted = wanted
+        self._store = store
+        self._bodies = bodies
+        self._plans = plans
+        self._limit = limit
+        self._wall = wall
+        self._log = log
+        self._told = told
+        self._pause = pause
+        self._queue: asyncio.Queue[tuple[Message, _Place]] = asyncio.Queue(_WAITING)
+        self._under_way: deque[_Place] = deque()
+        self._has_moved = asyncio.Event()
+        self._read: str | None = None
+        """The id of the last message that was read, which is ahead of the bookmark."""
+        self._ration = Ration(lambda untold: log.info("copies.summed", **untold))
+        self.tally = Tally()
+
+    async def run(self) -> None:
+        """Follow. Raise CommandFailed when the other receiver refuses for good."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read_on())
+            group.create_task(self._keep_the_place())
+            for _ in range(_AT_ONCE):
+                group.create_task(self._work())
+
+    # Reading the stream.
+
+    async def _read_on(self) -> None:
+        name = self._wanted.bookmark
+        if self._wanted.since is None:
+            self._read = await self._persistently(lambda: self._store.copies.bookmark(name))
+        failures = 0
+        while True:
+            try:
+                async for message in self._messages():
+                    if failures >= 0:
+                        self._log.info("listener.connected", origin=self._wanted.origin)
+                    failures = -1
+                    await self._hear(message)
+            except Unfinished as error:
+                failures = max(1, failures + 1)
+                wait = max(_wait(failures), error.retry_after_seconds or 0.0)
+                fields = {"origin": self._wanted.origin, "reason": str(error), "seconds": round(wait, 1)}
+                self._log.warning("listener.disconnected", **fields)
+                await self._pause(wait)
+
+    async def _messages(self) -> AsyncIterator[Message]:
+        since = self._wanted.since if self._read is None else None
+        parameters = {**self._wanted.filters, **({"since": since} if since else {})}
+        async for message in self._feed.messages(after=self._read, parameters=parameters):
+            yield message
+
+    async def _hear(self, message: Message) -> None:
+        place = _Place(message.id, is_done=not message.data or message.event != "message")
+        if message.event == "gap":
+            self._miss(message)
+        if message.id:
+            self._read = message.id
+            self._under_way.append(place)
+        if place.is_done:
+            self._has_moved.set()
+        else:
+            await self._queue.put((message, place))
+
+    def _miss(self, message: Message) -> None:
+        gap = orjson.loads(message.data)
+        missing = gap.get("missing")
+        self.tally.missed += missing if isinstance(missing, int) else 1
+        fields = {"reason": gap.get("reason"), "missing": missing}
+        self._log.error("events.missed", origin=self._wanted.origin, **fields)
+
+    # Recording.
+
+    async def _work(self) -> None:
+        while True:
+            message, place = await self._queue.get()
+            event = orjson.loads(message.data)
+            await self._record(event)
+            place.is_done = True
+            self._has_moved.set()
+
+    async def _record(self, event: Mapping[str, Any]) -> None:
+        """Record one event, however long that takes."""
+        tries = 0
+        while True:
+            try:
+                outcome = await self._copy(event)
+            except (BadCopy, Hopeless, NotFound) as error:
+                tries += 1
+                if tries < _TRIES and not isinstance(error, NotFound):
+                    await self._pause(_wait(tries))
+                    continue
+                self.tally.missed += 1
+                fields = {"origin": self._wanted.origin, "event_id": event["id"], "reason": str(error)}
+                self._log.error("events.missed", **fields)
+                self._told(Heard(event, "missed"))
+                return
+            except (Unfinished, Unavailable, StoreError) as error:
+                tries += 1
+                self._log.debug("copy.delayed", event_id=event["id"], reason=str(error))
+                await self._pause(_wait(tries))
+                continue
+            self._tell(event, is_new=outcome)
+            return
+
+    def _tell(self, event: Mapping[str, Any], *, is_new: bool) -> None:
+        self.tally.copied += is_new
+        self.tally.known += not is_new
+        outcome: Literal["copied", "known"] = "copied" if is_new else "known"
+        self._told(Heard(event, outcome))
+        if is_new and self._ration.allows(outcome):
+            self._log.info("event.copied", event_id=event["id"], source=event["source"], type=event["type"])
+
+    async def _copy(self, event: Mapping[str, Any]) -> bool:
+        """Fetch an event with its deliveries and record it; say whether it was new here."""
+        copies = []
+        seen: Counter[tuple[Any, ...]] = Counter()
+        async for line in self._feed.deliveries(event["id"]):
+            copies.append(await self._delivery(event["id"], line, seen))
+        if not copies:
+            raise BadCopy("it has no deliveries")
+        return (await self._store.copies.take(copies))[0] == COPIED
+
+    async def _delivery(self, event: str, line: bytes, seen: Counter[tuple[Any, ...]]) -> Copy:
+        delivery = read_line(line)
+        if delivery.event != event:
+            raise BadCopy("event: it is another one than was asked for")
+        chunks = None if delivery.is_small else self._feed.body(event, delivery.body_sha256)
+        body = await take_body(delivery, chunks, bodies=self._bodies, limit=self._limit)
+        alike = (delivery.verdict, delivery.via, delivery.received_at, delivery.headers, delivery.body_sha256)
+        seen[alike] += 1
+        is_first = delivery.news is not None
+        jobs = self._plans.jobs(delivery.source, delivery.news.type) if delivery.news else ()
+        return copy_of(delivery, body, now=self._wall(), nth=seen[alike], jobs=list(jobs) if is_first else ())
+
+    # The place.
+
+    async def _keep_the_place(self) -> None:
+        """Move the bookmark behind what is recorded, a few times a second."""
+        while True:
+            await self._has_moved.wait()
+            self._has_moved.clear()
+            await self.move_bookmark()
+            await asyncio.sleep(_BOOKMARK_SECONDS)
+
+    async def move_bookmark(self) -> None:
+        """Remember how far everything is recorded."""
+        reached = None
+        while self._under_way and self._under_way[0].is_done:
+            reached = self._under_way.popleft().id
+        if reached is not None:
+            place = reached
+            await self._persistently(lambda: self._store.copies.set_bookmark(self._wanted.bookmark, place))
+
+    async def _persistently(self, ask: Callable[[], Any]) -> Any:
+        failures = 0
+        while True:
+            try:
+                return await ask()
+            except (Unavailable, StoreError):
+                failures += 1
+                await self._pause(_wait(failures))
+
+
+def _wait(failures: int) -> float:
+    """Longer each time, and never the same for many who lost one receiver together."""
+    longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(failures - 1, 10))
+    return random.uniform(longest / 2, longest)  # noqa: S311 - nobody is kept out by it
