@@ -16,7 +16,7 @@ INSERT INTO videos (event, sha256, bytes) VALUES (:event, :sha256, :bytes) ON CO
 -- Deliveries of some events with all that is known of them, from a place on; :events is a JSON array of seq.
 SELECT wanted.key AS place, d.seq, e.id AS event, e.source, e.kind, e.identity, e.what, e.type, e.video_id, e.status,
        e.progress, e.title, e.warnings, e.content, d.verdict, d.via, d.received_at, d.method, d.path, d.headers,
-       d.bytes, d.body, d.body_sha256, d.body_removed_at, v.sha256 AS video_sha256, v.bytes AS video_bytes
+       d.bytes, d.body, d.body_sha256, d.body_removed_at, d.payload, v.sha256 AS video_sha256, v.bytes AS video_bytes
 FROM json_each(:events) AS wanted
 CROSS JOIN events AS e ON e.seq = wanted.value
 CROSS JOIN deliveries AS d ON d.event = e.seq
