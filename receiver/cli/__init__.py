@@ -23,7 +23,7 @@ COMMANDS = {
     "events": ("events", "List events, newest first."),
     "show": ("events", "Show everything about one event, or its original body."),
     "replay": ("replay", "Run handlers again on stored events."),
-    "replays": ("replay", "List the last replays, and what became of them."),
+    "replays": ("replays", "List the last replays, and what became of them."),
     "export": ("capture", "Write recorded events into one portable file."),
     "import": ("capture", "Record the events of such a file here."),
     "prune": ("upkeep", "Remove what is old, now; a server does so every hour."),

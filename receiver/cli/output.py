@@ -39,6 +39,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) 
     console.print(drawn)
 
 
+def painted(text: str, colour: str) -> str:
+    """Colour a word on a terminal, unless NO_COLOR is set (no-color.org)."""
+    from rich.console import Console
+
+    return click.style(text, fg=colour) if Console(file=sys.stdout).color_system else text
+
+
 def window() -> int | None:
     """How many columns there are, where there is a window."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
