@@ -19,6 +19,7 @@ from receiver.attempts import Attempts
 from receiver.fetch import Fetcher
 from receiver.life import JobState
 from receiver.loading import Loaded
+from receiver.outcome import Fail, Retry
 from receiver.router import Handler
 from receiver.settings import Settings
 from receiver.store.base import EventFilter, Row, Settlement
@@ -104,7 +105,8 @@ class Rehearsal:
 
     async def _settle(self, row: Row, ran: dispatch.Ran) -> None:
         now = time.time_ns() // 1_000_000
-        decision = retry.decide(ran.outcome, attempt=1, attempts=1, now_ms=now, random=0.0)
+        outcome = Fail(ran.outcome.reason) if isinstance(ran.outcome, Retry) else ran.outcome
+        decision = retry.decide(outcome, attempt=1, attempts=1, now_ms=now, random=0.0)
         result = None if decision.result is None else orjson.dumps(decision.result).decode()
         settlement = Settlement(
             *(row["job"], row["claim"], decision.move, now, None, decision.error, result, ran.error_class)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
 from receiver.cli.capture import take_capture
 from receiver.cli.options import Common
@@ -173,5 +174,5 @@ def _tell(rehearsed: Sequence[Rehearsed], *, as_json: bool) -> None:
 
 
 def _said(one: Rehearsed) -> str:
-    text = one.error or ("-" if one.result is None else str(one.result))
+    text = one.error or ("-" if one.result is None else orjson.dumps(one.result).decode())
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
