@@ -100,12 +100,14 @@ class Reposting:
     ) -> Standing:
         """Post every delivery of these events (`seq`), in their order; what becomes of it goes on record.
 
-        When `stop` is set it ends after the request under way.
+        When `stop` is set it ends after the request under way. What is posted to the very receiver whose
+        deliveries these are makes new ones: those are not posted again, or there would be no end.
         """
+        through = await store.copies.newest()
         try:
             for start in range(0, len(events), _EVENTS_AT_ONCE):
                 batch = events[start : start + _EVENTS_AT_ONCE]
-                async for row, number, is_last in numbered(store, batch):
+                async for row, number, is_last in numbered(store, batch, through=through):
                     if stop.is_set():
                         return standing
                     await self._tempo.wait()
@@ -185,11 +187,13 @@ async def _noted(store: Store, standing: Standing, posted: Posted, *, is_last: b
     )
 
 
-async def numbered(store: Store, events: Sequence[int]) -> AsyncIterator[tuple[Row, int, bool]]:
+async def numbered(
+    store: Store, events: Sequence[int], *, through: int | None = None
+) -> AsyncIterator[tuple[Row, int, bool]]:
     """Deliveries with their numbers, from 1 in each event, and whether they are the last of it."""
     after, number = (-1, 0), 0
     before: Row | None = None
-    while rows := await store.copies.give(events, after=after, limit=20):
+    while rows := await store.copies.give(events, after=after, through=through, limit=20):
         for row in rows:
             if before is not None:
                 yield before, number, before["event"] != row["event"]
