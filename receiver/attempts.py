@@ -17,6 +17,7 @@ from receiver.fetch import Fetcher
 from receiver.model import LongString, utc
 from receiver.router import Handler
 from receiver.settings import Settings
+from receiver.sources.base import LinkedVideo, VideoFile
 from receiver.store.base import Row
 
 
@@ -61,9 +62,12 @@ class Attempts:
     def context(self, handler: Handler, event: Event, row: Row, *, log: Any) -> Context:
         """Build what the handler gets beside the event."""
         source = self._sources.get(event.source)
+        place = sources.place_of(row["kind"], event.payload, source)
+        if isinstance(place, LinkedVideo) and row["video_sha256"] is not None:
+            place = VideoFile(self._bodies.path(row["video_sha256"]))
         return Context(
             event=event,
-            place=sources.place_of(row["kind"], event.payload, source),
+            place=place,
             fetcher=self._fetcher,
             folder=self._folder,
             log=log,

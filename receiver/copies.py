@@ -65,6 +65,13 @@ class CopiedNews(_Strict):
     content: Annotated[str, Field(max_length=16384)] | None
 
 
+class CopiedVideo(_Strict):
+    """The file behind the link, which travels beside the deliveries."""
+
+    sha256: _Sha256
+    bytes: Annotated[int, Field(ge=0)]
+
+
 class CopiedDelivery(_Strict):
     """One delivery, as it travels."""
 
@@ -83,17 +90,14 @@ class CopiedDelivery(_Strict):
     """The text itself, up to 64 KiB; a larger one lies elsewhere."""
     news: CopiedNews | None = None
     """Of the delivery that was accepted only."""
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the body comes along in the line."""
-        return self.body is not None
+    video: CopiedVideo | None = None
+    """The same; None when the video does not come along."""
 
 
 # Going out.
 
 
-def line_of(row: Row) -> dict[str, Any]:
+def line_of(row: Row, *, video: KeptVideo | None = None) -> dict[str, Any]:
     """One delivery, as `store.copies.give` tells it, as the JSON object that travels."""
     line = {name: row[name] for name in ("event", "verdict", "source", "kind", "via")}
     line["received_at"] = utc(row["received_at"]).isoformat(timespec="milliseconds")
@@ -107,6 +111,8 @@ def line_of(row: Row) -> dict[str, Any]:
     if row["verdict"] == "accepted":
         names = ("type", "identity", "what", "video_id", "status", "progress", "title", "warnings", "content")
         line["news"] = {name: row[name] for name in names}
+    if video is not None:
+        line["video"] = video._asdict()
     return line
 
 
@@ -136,6 +142,8 @@ def _check(delivery: CopiedDelivery) -> None:
         raise BadCopy("news: a delivery that was accepted has it, and no other")
     if news is not None and news.type != _TYPES.get(news.what, "video.unknown"):
         raise BadCopy("news.type: it does not fit to what happened")
+    if news is None and delivery.video is not None:
+        raise BadCopy("video: a delivery that was accepted may have it, and no other")
     if delivery.kind not in sources.KINDS:
         raise BadCopy(f"kind: this version knows {', '.join(sorted(sources.KINDS))} only")
     if delivery.body is None:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import re
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from receiver.bodies import Bodies
 from receiver.copies import copy_of, read_line, take_body
-from receiver.errors import BadCopy, Hopeless, NotFound, StoreError, Unavailable, Unfinished
+from receiver.errors import BadCopy, CommandFailed, NotFound, StoreError, Unavailable, Unfinished
 from receiver.feed import Feed
 from receiver.ration import Ration
 from receiver.recording import Plans
@@ -35,6 +36,9 @@ _LONGEST_WAIT_SECONDS = 30.0
 _BOOKMARK_SECONDS = 0.2
 _TRIES = 3
 """So often is asked for a delivery that does not hold together, before it is given up."""
+_MOST_UNDER_WAY = 5000
+_STRANGE = "what answers there is no receiver, or one of another version"
+_ID = re.compile("evt_[0-9a-z]{1,60}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Heard:
 
 
 class Listener:
-    """Follows one receiver until it is cancelled; what it has begun is finished first."""
+    """Follows one receiver until it is cancelled; `move_bookmark` then says how far it came."""
 
     def __init__(
         self,
@@ -117,11 +121,14 @@ class Listener:
 
     async def run(self) -> None:
         """Follow. Raise CommandFailed when the other receiver refuses for good."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._read_on())
-            group.create_task(self._keep_the_place())
-            for _ in range(_AT_ONCE):
-                group.create_task(self._work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read_on())
+                group.create_task(self._keep_the_place())
+                for _ in range(_AT_ONCE):
+                    group.create_task(self._work())
+        except* CommandFailed as failures:
+            raise failures.exceptions[0] from None
 
     # Reading the stream.
 
@@ -153,7 +160,9 @@ class Listener:
     async def _hear(self, message: Message) -> None:
         place = _Place(message.id, is_done=not message.data or message.event != "message")
         if message.event == "gap":
-            self._miss(message)
+            self._miss(_object(message.data))
+        while len(self._under_way) > _MOST_UNDER_WAY:  # the first of them is stuck
+            await self._pause(_FIRST_WAIT_SECONDS)
         if message.id:
             self._read = message.id
             self._under_way.append(place)
@@ -162,8 +171,7 @@ class Listener:
         else:
             await self._queue.put((message, place))
 
-    def _miss(self, message: Message) -> None:
-        gap = orjson.loads(message.data)
+    def _miss(self, gap: Mapping[str, Any]) -> None:
         missing = gap.get("missing")
         self.tally.missed += missing if isinstance(missing, int) else 1
         fields = {"reason": gap.get("reason"), "missing": missing}
@@ -174,7 +182,9 @@ class Listener:
     async def _work(self) -> None:
         while True:
             message, place = await self._queue.get()
-            event = orjson.loads(message.data)
+            event = _object(message.data)
+            if not _ID.fullmatch(str(event.get("id"))):
+                raise CommandFailed(_STRANGE)
             await self._record(event)
             place.is_done = True
             self._has_moved.set()
@@ -184,8 +194,8 @@ class Listener:
         tries = 0
         while True:
             try:
-                outcome = await self._copy(event)
-            except (BadCopy, Hopeless, NotFound) as error:
+                is_new = await self._copy(event)
+            except (BadCopy, NotFound) as error:
                 tries += 1
                 if tries < _TRIES and not isinstance(error, NotFound):
                     await self._pause(_wait(tries))
@@ -197,10 +207,11 @@ class Listener:
                 return
             except (Unfinished, Unavailable, StoreError) as error:
                 tries += 1
-                self._log.debug("copy.delayed", event_id=event["id"], reason=str(error))
+                if tries == _TRIES:
+                    self._log.warning("copy.delayed", event_id=event["id"], reason=str(error))
                 await self._pause(_wait(tries))
                 continue
-            self._tell(event, is_new=outcome)
+            self._tell(event, is_new=is_new)
             return
 
     def _tell(self, event: Mapping[str, Any], *, is_new: bool) -> None:
@@ -213,10 +224,9 @@ class Listener:
 
     async def _copy(self, event: Mapping[str, Any]) -> bool:
         """Fetch an event with its deliveries and record it; say whether it was new here."""
-        copies = []
         seen: Counter[tuple[Any, ...]] = Counter()
-        async for line in self._feed.deliveries(event["id"]):
-            copies.append(await self._delivery(event["id"], line, seen))
+        lines = self._feed.deliveries(event["id"])
+        copies = [await self._delivery(event["id"], line, seen) async for line in lines]
         if not copies:
             raise BadCopy("it has no deliveries")
         return (await self._store.copies.take(copies))[0] == COPIED
@@ -225,7 +235,7 @@ class Listener:
         delivery = read_line(line)
         if delivery.event != event:
             raise BadCopy("event: it is another one than was asked for")
-        chunks = None if delivery.is_small else self._feed.body(event, delivery.body_sha256)
+        chunks = None if delivery.body is not None else self._feed.body(event, delivery.body_sha256)
         body = await take_body(delivery, chunks, bodies=self._bodies, limit=self._limit)
         alike = (delivery.verdict, delivery.via, delivery.received_at, delivery.headers, delivery.body_sha256)
         seen[alike] += 1
@@ -260,6 +270,16 @@ class Listener:
             except (Unavailable, StoreError):
                 failures += 1
                 await self._pause(_wait(failures))
+
+
+def _object(data: str) -> Mapping[str, Any]:
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise CommandFailed(_STRANGE)
+    return found
 
 
 def _wait(failures: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -13,8 +14,9 @@ from receiver.errors import FileChanged, Hopeless, Unfinished
 from receiver.event import Event
 from receiver.fetch import Download, Fetcher
 from receiver.model import Json, Payload
-from receiver.sources.base import InlineVideo, LinkedVideo, VideoPlace
+from receiver.sources.base import InlineVideo, LinkedVideo, VideoFile, VideoPlace
 
+_PIECE_BYTES = 1 << 20
 _MOST_RESUMPTIONS = 3
 
 
@@ -74,6 +76,8 @@ def open_stream(
     """
     if isinstance(place, LinkedVideo):
         return VideoStream(_linked(place, fetcher, seconds_left, kept))
+    if isinstance(place, VideoFile):
+        return VideoStream(_kept(place.path))
     return VideoStream(_inline(event, place))
 
 
@@ -131,6 +135,16 @@ def _where(download: Download, asked: int, etag: str | None, *, has_begun: bool)
 def _strong(etag: str | None) -> str | None:
     """A weak ETag promises the same meaning only; stitching needs the same bytes (RFC 9110, 13.1.5)."""
     return etag if etag and etag.startswith('"') else None
+
+
+async def _kept(path: Path) -> AsyncGenerator[bytes, None]:
+    try:
+        file = await asyncio.to_thread(path.open, "rb")
+    except FileNotFoundError:
+        raise Hopeless("the video that was kept with the event is gone") from None
+    with file:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece
 
 
 async def _inline(event: Event, place: InlineVideo | None) -> AsyncGenerator[bytes, None]:

@@ -50,11 +50,11 @@ class Common:
     config: str | None
     as_json: bool
 
-    def settings(self) -> Settings:
-        """Read the configuration. Raise SettingsError."""
+    def settings(self, *, is_needed: bool = True) -> Settings:
+        """Read the configuration, if there is one or one is needed. Raise SettingsError."""
         from receiver import settings
 
-        return settings.load(self.config)
+        return settings.load(self.config, is_needed=is_needed)
 
 
 def common(command: Command) -> Command:

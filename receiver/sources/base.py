@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from receiver.model import EventType, Payload
 
@@ -85,7 +87,14 @@ class LinkedVideo:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-VideoPlace = InlineVideo | LinkedVideo
+@dataclass(frozen=True, slots=True)
+class VideoFile:
+    """The video came along with a copied event and lies in a file here."""
+
+    path: Path
+
+
+VideoPlace = InlineVideo | LinkedVideo | VideoFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,16 @@ class Source(Protocol):
         """Ask how a video stands; None when no key for that is configured, or there is no such request.
 
         The answer is read by `read`, with an admission whose `request_id` is the video's id.
+        """
+        ...
+
+    def sign(
+        self, headers: Mapping[str, str], *, video_id: str, body: BinaryIO, at: datetime
+    ) -> dict[str, str] | None:
+        """The headers of a callback as the sender makes them, with credentials of ours, as of `at`.
+
+        `headers` are those that were kept, names in lower case: a delivery keeps its id. None when this
+        kind sends no callbacks. The body may be read from where it stands; that takes its time.
         """
         ...
 

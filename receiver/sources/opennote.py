@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
 from urllib.parse import parse_qsl, quote
 
 from pydantic import JsonValue
@@ -142,6 +144,13 @@ class Opennote:
         """GET /v1/video/status/{video_id}, with the first of the live keys."""
         url = f"{self._api_url.rstrip('/')}/v1/video/status/{quote(video_id, safe='')}"
         return ApiRequest(url, self._api_url, headers={"Authorization": f"Bearer {self._api_key}"})
+
+    def sign(
+        self, headers: Mapping[str, str], *, video_id: str, body: BinaryIO, at: datetime
+    ) -> dict[str, str]:
+        """The four headers with the first of the live keys; nothing of the body is in them."""
+        delivery = headers.get("x-request-id", video_id)
+        return callback_headers(self._organization, self._api_key, video_id=delivery)
 
     def fingerprint(self, headers: Headers) -> str:
         """Redact headers for keeping."""

@@ -43,10 +43,21 @@ class Copies(Protocol):
         """
         ...
 
+    async def newest(self) -> int:
+        """The number of the newest delivery."""
+        ...
+
     async def give(
-        self, events: Sequence[int], *, after: tuple[int, int] = (-1, 0), limit: int = 200
+        self,
+        events: Sequence[int],
+        *,
+        after: tuple[int, int] = (-1, 0),
+        through: int | None = None,
+        limit: int = 200,
     ) -> list[Row]:
         """Deliveries of some events (`seq`) with their bodies, by event, then in their order.
+
+        Without those that came after the one of number `through`.
 
         Each row is what `copies.line_of` reads, with `place` (which of the events) and `seq` to go on
         `after`, `body_removed_at`, and `video_sha256` and `video_bytes` of the kept video.
@@ -73,11 +84,20 @@ class RemoteCopies:
         taken: list[str] = await self._ask("copies.take", [_plain(copy) for copy in copies])
         return taken
 
+    async def newest(self) -> int:
+        """See `Copies`."""
+        return int(await self._ask("copies.newest", None))
+
     async def give(
-        self, events: Sequence[int], *, after: tuple[int, int] = (-1, 0), limit: int = 200
+        self,
+        events: Sequence[int],
+        *,
+        after: tuple[int, int] = (-1, 0),
+        through: int | None = None,
+        limit: int = 200,
     ) -> list[Row]:
         """See `Copies`."""
-        rows: list[Row] = await self._ask("copies.give", [list(events), after, limit])
+        rows: list[Row] = await self._ask("copies.give", [list(events), after, through, limit])
         return rows
 
     async def bookmark(self, name: str) -> str | None:
@@ -104,5 +124,6 @@ VERBS: Mapping[str, Callable[[Copies, Any], Awaitable[Any]]] = {
     "copies.take": lambda copies, rows: copies.take([_copy(row) for row in rows]),
     "copies.bookmark": lambda copies, name: copies.bookmark(name),
     "copies.set_bookmark": lambda copies, a: copies.set_bookmark(*a),
-    "copies.give": lambda copies, a: copies.give(a[0], after=tuple(a[1]), limit=a[2]),
+    "copies.newest": lambda copies, a: copies.newest(),
+    "copies.give": lambda copies, a: copies.give(a[0], after=tuple(a[1]), through=a[2], limit=a[3]),
 }

@@ -18,7 +18,9 @@ from receiver.context import Context, Saved
 from receiver.event import Event
 from receiver.model import Json
 from receiver.router import Handler
+from receiver.sources.base import LinkedVideo, VideoFile, VideoPlace
 from receiver.testing.canned import Asked, Canned, CannedFetcher
+from receiver.testing.captured import CapturedEvent
 from receiver.testing.events import sender
 from receiver.testing.recorded import Line, RecordingLog
 from receiver.testing.videos import sample_video
@@ -56,7 +58,7 @@ class RecordingContext(Context):
         self._own_fetcher = CannedFetcher()
         super().__init__(
             event=event,
-            place=sender(event.source, kind=kind).place(event.payload),
+            place=_place(event, kind),
             fetcher=self._own_fetcher,
             folder=folder or _passing_folder(self),
             log=RecordingLog(self.lines),
@@ -68,7 +70,7 @@ class RecordingContext(Context):
             results=dict(results or {}),
             deadline=datetime.now(UTC) + timedelta(minutes=10),
         )
-        if event.video.url:
+        if event.video.url and not isinstance(self._place, VideoFile):
             content = sample_video() if video is None else video
             self._own_fetcher.give_otherwise("GET", event.video.url, Canned(200, {}, content))
 
@@ -140,6 +142,16 @@ class RecordingContext(Context):
                 label=handler.where.partition(":")[0],
                 folder=self._folder,
             )
+
+
+def _place(event: Event, kind: str) -> VideoPlace | None:
+    """Where the video is: in a file, if it came along in a capture; links as everywhere."""
+    place = sender(event.source, kind=event.kind if isinstance(event, CapturedEvent) else kind).place(
+        event.payload
+    )
+    if isinstance(event, CapturedEvent) and event.video_file is not None and isinstance(place, LinkedVideo):
+        return VideoFile(event.video_file)
+    return place
 
 
 def _passing_folder(context: RecordingContext) -> Path:

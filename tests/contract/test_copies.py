@@ -23,6 +23,7 @@ from tests.contract.stand import (
     AGES_AGO,
     ANY,
     PATIENCE_SECONDS,
+    Opening,
     arrival,
     claim,
     claim_one,
@@ -242,6 +243,7 @@ async def test_a_kept_video_may_go_before_its_event(store: Store, tmp_path: Path
     assert [row["video_sha256"] for row in await given(store)] == [None]
 
 
+@pytest.mark.anyio
 async def test_a_bookmark_is_there_when_the_store_is_opened_again(opening: Opening, database: Path) -> None:
     async with opening(database) as store:
         assert await store.copies.bookmark("one") is None

@@ -67,13 +67,22 @@ class Copies:
         same |= {"event": event, "verdict": copy.verdict, "bytes": copy.arrival.size}
         return int(self._database.execute("count_equal_deliveries", same).fetchone()["deliveries"])
 
+    async def newest(self) -> int:
+        """See `copies.Copies`."""
+        (row,) = await self._reads.rows("newest_delivery", {})
+        return int(row["seq"])
+
     async def give(
-        self, events: Sequence[int], *, after: tuple[int, int] = (-1, 0), limit: int = 200
+        self,
+        events: Sequence[int],
+        *,
+        after: tuple[int, int] = (-1, 0),
+        through: int | None = None,
+        limit: int = 200,
     ) -> list[Row]:
         """See `copies.Copies`."""
-        place, seq = after
-        wanted = {"events": orjson.dumps(list(events)).decode(), "place": place, "seq": seq, "limit": limit}
-        return await self._reads.rows("given_deliveries", wanted)
+        wanted = {"events": orjson.dumps(list(events)).decode(), "through": through, "limit": limit}
+        return await self._reads.rows("given_deliveries", {**wanted, "place": after[0], "seq": after[1]})
 
     async def bookmark(self, name: str) -> str | None:
         """See `copies.Copies`."""
