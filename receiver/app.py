@@ -8,8 +8,8 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -46,6 +46,10 @@ class ServeOptions:
     workers: int
     descriptor: int | None = None
     """A socket that listens already, instead of host and port."""
+    worker_options: tuple[str, ...] = ()
+    """More of them for the workers."""
+    is_guest: bool = False
+    """Whether it is beside a running `serve`, with workers of its own at that one's store."""
 
 
 async def serve(config: Settings, options: ServeOptions, *, on_started: Callable[[str], None]) -> None:
@@ -77,6 +81,22 @@ async def serve(config: Settings, options: ServeOptions, *, on_started: Callable
         listener.close()
         await family.stop()
     family.log.info("server.stopped")
+
+
+@asynccontextmanager
+async def household(config: Settings, options: ServeOptions) -> AsyncIterator[_Family]:
+    """A store and workers without an endpoint, for as long as this block lasts; then they finish in order.
+
+    Raise as `serve` does.
+    """
+    family = _Family(config, options)
+    try:
+        await family.start()
+        await family.work()
+        yield family
+        await family.drain()
+    finally:
+        await family.stop()
 
 
 def _listener(options: ServeOptions) -> socket.socket:
@@ -116,9 +136,10 @@ class _Family:
         self.log = logs.get()
         self._config = config
         self._options = options
-        self._run = secrets.token_hex(4)
+        # What a guest's workers hold is left to them when the server beside them is started again.
+        self._run = ("external/" if options.is_guest else "") + secrets.token_hex(4)
         self._started_at = time.time()
-        self._store = Remote(config.database, run=self._run)
+        self.store = self._store = Remote(config.database, run=None if options.is_guest else self._run)
         self._cards: list[HandlerCard] = []
         self._store_child = Child("store", self._store_command, log=self.log)
         self._crew = Crew(
@@ -156,13 +177,14 @@ class _Family:
         is_first = self._list_to is not None
         listing = ["--list-to", str(self._list_to)] if is_first else []
         options = [*self._config_arguments(), "--name", name, *listing, *self._spec_arguments()]
-        return ["-m", "receiver.worker", *options]
+        return ["-m", "receiver.worker", *options, *self._options.worker_options]
 
     # Starting.
 
     async def start(self) -> None:
         """Start the store and a worker, and learn from the latter which handlers there are."""
-        await self._store_child.start()
+        if not self._options.is_guest:
+            await self._store_child.start()
         reader = await self._start_first_worker() if self._crew.workers else None
         listing = asyncio.create_task(self._list_handlers(reader))
         connecting = asyncio.create_task(self._connect())
@@ -170,7 +192,8 @@ class _Family:
             await asyncio.sleep(0)  # the children are under way
             import_module("receiver.front")  # what answers senders, while they import theirs
             await asyncio.gather(connecting, listing)
-            await self._store.publish([asdict(card) for card in self._cards])
+            if not self._options.is_guest:
+                await self._store.publish([asdict(card) for card in self._cards])
         finally:
             listing.cancel()
             connecting.cancel()
@@ -234,9 +257,18 @@ class _Family:
             log=self.log,
         )
         await self._front.open(listener)
+        await self.work()
+
+    async def work(self) -> None:
+        """Start the workers that there are beside the first."""
         await self._crew.start_others()
         if self._crew.workers:
             self._crew.watch()
+
+    @property
+    def cards(self) -> list[HandlerCard]:
+        """The handlers of the workers."""
+        return self._cards
 
     def reload(self) -> None:
         """Read credentials and handler settings afresh; a bad file changes nothing."""

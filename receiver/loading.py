@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ class Loaded:
     """The settings of each router, by its name; None when it declares none."""
     warnings: tuple[str, ...]
     """What is odd but does no harm, one line each."""
+
+    def with_router(self, router: Router) -> Loaded:
+        """These, and those of a router that nobody has to load."""
+        taken = {handler.name for handler in self.handlers} & {handler.name for handler in router.handlers}
+        if taken:
+            raise HandlerError(
+                f"a handler may not be called {min(taken)!r}: the receiver has one of that name"
+            )
+        settings = {**self.settings, str(router.name): None}
+        return replace(self, handlers=(*self.handlers, *router.handlers), settings=settings)
 
 
 _SLOW_SECONDS = 5.0

@@ -19,6 +19,7 @@ from receiver import logs, settings
 from receiver.errors import ReceiverError, UsageError
 from receiver.lifeline import end_with_parent
 from receiver.loading import Loaded, load, told_when_slow
+from receiver.router import Router
 from receiver.runner import Worker
 
 _NICE = {"idle": 19, "low": 10}
@@ -33,10 +34,15 @@ def work(
     relative_to: Path | None = None,
     list_to: int | None = None,
     alone: bool = False,
+    router: Router | None = None,
+    is_bare: bool = False,
 ) -> int:
     """Be a worker until SIGTERM or SIGINT; return the exit status. Raise HandlerError.
 
     A worker that runs its jobs `alone` takes those whose process died, and ends when there are no more.
+
+    The handlers of a `router` are added to those that the SPECs name; it `is_bare` when there are none of
+    these.
 
     SIGHUP reads credentials and handler settings afresh. Which handlers there are is written to the
     descriptor `list_to`, as one line of JSON, and their warnings to standard error.
@@ -56,13 +62,14 @@ def work(
         return loaded
 
     def load_handlers(config: settings.Settings) -> Loaded:
-        return load(
-            specs or config.handlers.load,
+        loaded = load(
+            () if is_bare else specs or config.handlers.load,
             folder=config.folder,
             tables=config.handlers.tables,
             sources=list(config.sources) or None,
             relative_to=relative_to,
         )
+        return loaded if router is None else loaded.with_router(router)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_work(config, load_first, load_handlers, name=name, alone=alone))
@@ -88,6 +95,14 @@ async def _work(
     return await worker.run()
 
 
+def _onward(config: settings.Settings, options: argparse.Namespace) -> Router | None:
+    if options.onward is None:
+        return None
+    from receiver.onward import onward  # only for those who listen
+
+    return onward(config, options.onward, sends_credentials=options.send_credentials)
+
+
 def main() -> None:
     """`python -m receiver.worker`, started by `serve`; people use `receiver worker`."""
     parser = argparse.ArgumentParser(prog="receiver.worker")
@@ -95,6 +110,9 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--handlers", action="append", default=[])
     parser.add_argument("--list-to", type=int)
+    parser.add_argument("--onward", metavar="URL", help="post each event there, too")
+    parser.add_argument("--send-credentials", action="store_true", help="even if that is no loopback address")
+    parser.add_argument("--bare", action="store_true", help="load no other handlers")
     parser.add_argument("--alone", action="store_true", help="run jobs whose process died, one at a time")
     options = parser.parse_args()
     if options.list_to is not None:
@@ -115,6 +133,8 @@ def main() -> None:
             relative_to=relative_to,
             list_to=options.list_to,
             alone=options.alone,
+            router=_onward(config, options),
+            is_bare=options.bare,
         )
     except ReceiverError as error:
         sys.stderr.write(f"receiver: {error}\n")

@@ -29,6 +29,7 @@ COMMANDS = {
     "prune": ("upkeep", "Remove what is old, now; a server does so every hour."),
     "backup": ("upkeep", "Copy the database while the server runs."),
     "rejections": ("events", "List the last requests that were not believed."),
+    "listen": ("listen", "Follow another receiver: record and handle its events here."),
     "send": ("send", "Post a sample callback with the configured credentials."),
     "sandbox": ("sandbox", "Serve stand-ins for the providers' APIs on this machine."),
     "demo": ("demo", "See it all: from nothing to videos on disk."),

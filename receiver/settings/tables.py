@@ -61,6 +61,12 @@ class AdminSettings(_Table):
     metrics_public: bool = Field(False, description="Whether metrics need no token.")
 
 
+class ListenSettings(_Table):
+    """`[listen]`: following another receiver."""
+
+    token: SecretStr | None = Field(None, description="The admin token of the receiver that is followed.")
+
+
 class WorkerSettings(_Table):
     """`[worker]`: how handlers are run."""
 
@@ -131,6 +137,7 @@ class Settings(_Table):
     store: StoreSettings = StoreSettings()
     bodies: BodiesSettings = BodiesSettings()
     admin: AdminSettings = AdminSettings()
+    listen: ListenSettings = ListenSettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
