@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from receiver.outcome import Cancel, Done, Fail, Outcome, Retry
     from receiver.testing.canned import Asked
-    from receiver.testing.captured import CapturedEvent, from_capture
+    from receiver.testing.captured import from_capture
     from receiver.testing.context import RecordingContext
     from receiver.testing.events import by_link, failed, from_body, inline, progress, unknown
     from receiver.testing.recorded import Line
@@ -35,7 +35,6 @@ __all__ = [
     "unknown",
     "from_body",
     "from_capture",
-    "CapturedEvent",
     "RecordingContext",
     "Line",
     "Asked",
@@ -52,7 +51,7 @@ __all__ = [
 _HOMES = {
     "outcome": ("Cancel", "Done", "Fail", "Outcome", "Retry"),
     "testing.canned": ("Asked",),
-    "testing.captured": ("CapturedEvent", "from_capture"),
+    "testing.captured": ("from_capture",),
     "testing.context": ("RecordingContext",),
     "testing.events": ("by_link", "failed", "from_body", "inline", "progress", "unknown"),
     "testing.recorded": ("Line",),
