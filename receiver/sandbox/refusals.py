@@ -8,11 +8,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from receiver.errors import Refused
 from receiver.sandbox.turnstile import WAIT, Turned
 
 
-class Refusal(Exception):
-    """A request that is answered with an error object; the message says what to change."""
+class Refusal(Refused):
+    """A request that is answered with an error object; the message says what to change.
+
+    As with the providers it may repeat what was sent, but never a key.
+    """
 
     def __init__(
         self,

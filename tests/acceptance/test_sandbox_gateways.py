@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from standardwebhooks import Webhook
 
@@ -286,3 +289,55 @@ async def test_a_running_sandbox_can_be_told_where_events_go() -> None:
             answer = await sandbox.client.post(control, json=body)
             assert (answer.status_code, OTHER in answer.text) == (422, False)
         assert (await sandbox.client.post(control, json={"url": None})).json()["url"] is None
+
+
+async def test_the_command_takes_it_all_as_options() -> None:
+    async with signed_hook() as hook:
+        command = (
+            *("sandbox", "--json", "--port", "0", "--delay", "0s", "--webhook-url", hook.url),
+            *("--webhook-secret", OTHER, "--webhook-secret", SECRET),
+            *("--expires-after", "0s", "--poll-after-ms", "5", "--unknown-status", "1"),
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "receiver", *command),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            assert process.stdout is not None
+            greeting = json.loads(await process.stdout.readline())
+            headers = {"Authorization": "Bearer any"}
+            async with httpx.AsyncClient(
+                base_url=greeting["base_url"], headers=headers, trust_env=False
+            ) as client:
+                video_id = (await client.post(OPENAI, json=ORDER)).json()["id"]
+                calls = await hook.heard(2)
+                polled = await client.get(f"{OPENAI}/{video_id}")
+                content = await client.get(f"{OPENAI}/{video_id}/content")
+        finally:
+            process.terminate()
+            await process.wait()
+    for secret in (OTHER, SECRET):
+        events = [Webhook(secret).verify(body, headers) for headers, body in calls]
+        assert [event["type"] for event in events] == ["video.archived", "video.completed"]
+    assert polled.headers["openai-poll-after-ms"] == "5"
+    assert error_of(content)["code"] == "video_expired"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--webhook-url", "http://127.0.0.1:9/"), "needs a webhook secret"),
+        (("--webhook-url", "https://example.com/", "--webhook-secret", SECRET), "loopback"),
+        (("--webhook-secret", "c2VjcmV0!"), "is base64"),
+        (("--poll-after-ms", "-1"), "--poll-after-ms"),
+        (("--expires-after", "soon"), "--expires-after"),
+        (("--stuck", "2"), "--stuck"),
+    ],
+)
+def test_options_that_can_not_be_end_with_status_2(arguments: tuple[str, ...], said: str) -> None:
+    command = [sys.executable, "-m", "receiver", "sandbox", "--port", "0", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert said in ended.stderr
+    assert "c2VjcmV0" not in ended.stderr
