@@ -70,7 +70,7 @@ def turned_away(why: Turned) -> Refusal:
     """Refuse a request that is turned away on purpose."""
     if why is Turned.THROTTLED:
         text = "Rate limit reached: try again in a second."
-        return Refusal(text, status=429, kind="rate_limit_exceeded", code="rate_limit_exceeded", headers=WAIT)
+        return Refusal(text, status=429, kind="requests", code="rate_limit_exceeded", headers=WAIT)
     text = "The server had an error while processing your request."
     return Refusal(text, status=500, kind="server_error", code="server_error")
 

@@ -143,7 +143,7 @@ async def test_the_python_package_knows_every_error_by_its_name() -> None:
 async def test_the_python_package_gets_past_requests_that_are_turned_away() -> None:
     async with standing(delay=0) as base_url, sdk(base_url, max_retries=10) as client:
         async with httpx.AsyncClient(base_url=base_url, trust_env=False) as plain:
-            await plain.post("/_sandbox/misbehave", json={"broken": 0.5})
+            await plain.post("/_sandbox/misbehave", json={"broken": 0.3, "seed": 1})
             assert (await client.videos.create_and_poll(prompt="Rain.")).status == "completed"
             await plain.post("/_sandbox/misbehave", json={"broken": 0, "throttled": 1})
             with pytest.raises(openai.RateLimitError) as refused:
@@ -152,6 +152,19 @@ async def test_the_python_package_gets_past_requests_that_are_turned_away() -> N
         assert refused.value.response.headers["Retry-After"] == "1"
         assert counts["broken"] > 0
         assert counts["throttled"] == 1
+
+
+async def test_the_python_package_gets_a_video_of_a_gateway_without_callbacks() -> None:
+    async with standing(delay=0.5) as base_url, sdk(f"{base_url}/compatible") as client:
+        video = await client.videos.create(prompt="Rain.", model="seedance", size="720x1280", seconds="4")
+        seen: set[str] = set()
+        while video.status not in ("completed", "failed"):
+            seen.add(video.status)
+            await asyncio.sleep(0.02)
+            video = await client.videos.retrieve(video.id)
+        assert seen == {"queued", "NOT_START", "running", "processing"}
+        content = (await client.videos.download_content(video.id)).content
+        assert hashlib.sha256(content).hexdigest() == (await jobs(base_url))[video.id]["sha256"]
 
 
 async def test_the_python_package_believes_what_the_sandbox_sends_and_nothing_else() -> None:
