@@ -198,7 +198,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.debian
 async def test_the_package_for_node_does_all_of_it(node: Path) -> None:
     async with standing() as base_url:
         process = await asyncio.create_subprocess_exec(
