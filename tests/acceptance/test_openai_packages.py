@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -189,11 +188,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("package.json", "package-lock.json", ".npmrc", "videos.mjs"):
         shutil.copy(NODE / name, folder)
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    try:
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("no registry of npm answers")
     if ended.returncode and any(code in ended.stderr for code in _UNREACHED):
-        reason = f"npm can't reach a registry that has openai: {ended.stderr[-300:]}"
-        sys.stderr.write(f"\nSKIPPED: {reason}\n")
-        pytest.skip(reason)
+        pytest.skip(f"no registry of npm has the package: {ended.stderr.splitlines()[0]}")
     assert ended.returncode == 0, ended.stderr
     return folder
 
