@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -137,6 +138,7 @@ async def test_every_variant_is_a_file_that_the_sandbox_tells_the_hash_of(
     video_id = await sandbox.completed(path)
     job = await sandbox.job(video_id)
     assert job["provider"] == ("openai" if path == OPENAI else "openai-compatible")
+    assert datetime.fromisoformat(job["expires_at"]) > datetime.now(UTC)
     assert (job["sha256"], job["bytes"]) == (job["files"]["video"]["sha256"], job["files"]["video"]["bytes"])
     for variant in VARIANTS:
         answer = await sandbox.content(video_id, path, params={"variant": variant})
