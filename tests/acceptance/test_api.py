@@ -90,8 +90,10 @@ def test_who_guesses_tokens_is_slowed_down_and_who_has_it_is_not(open_receiver: 
 
     statuses = [status for some in together([guess] * 3) for status in some]
     assert set(statuses) == {401, 429}
-    limited = httpx.get(url, trust_env=False)
-    assert (limited.status_code, int(limited.headers["retry-after"]) >= 1) == (429, True)
+    with httpx.Client(trust_env=False) as client:
+        answers = [client.get(url) for _ in range(50)]  # one in 50 ms is forgiven
+    limited = next(answer for answer in answers if answer.status_code == 429)
+    assert int(limited.headers["retry-after"]) >= 1
     assert GUARDS.items() <= dict(limited.headers).items()
     assert httpx.get(url, headers=BEARER, trust_env=False).status_code == 200
     assert httpx.get(f"{open_receiver.url}/metrics", headers=BEARER, trust_env=False).status_code == 200
