@@ -28,14 +28,14 @@ class Messages:
         self._rest = b""
         self._event = ""
         self._data: list[str] = []
+        self._size = 0
         self._id = ""
         self._is_new = False
 
     def feed(self, chunk: bytes) -> Iterator[Message]:
         """Give every message that is complete now. Raise Hopeless for what is no such stream."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if len(self._rest) > LONGEST_BLOCK or sum(map(len, self._data)) > LONGEST_BLOCK:
-            raise Hopeless("the stream has a message that is too long")
+        self._check(len(self._rest))
         for raw in lines:
             try:
                 line = raw.removesuffix(b"\r").decode()
@@ -45,15 +45,21 @@ class Messages:
                 self._take(line)
             elif self._data or self._is_new:
                 yield Message(self._event or "message", "\n".join(self._data), self._id)
-                self._event, self._data, self._is_new = "", [], False
+                self._event, self._data, self._size, self._is_new = "", [], 0, False
             else:
                 self._event = ""
+
+    def _check(self, size: int) -> None:
+        if size > LONGEST_BLOCK:
+            raise Hopeless("the stream has a message that is too long")
 
     def _take(self, line: str) -> None:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
+            self._size += len(value) + 1
+            self._check(self._size)
         elif name == "event":
             self._event = value
         elif name == "id" and "\0" not in value:

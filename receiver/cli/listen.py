@@ -105,7 +105,7 @@ def _token(config: Settings, file: Path | None) -> str:
         except UnicodeDecodeError:
             raise UsageError(f"--token-file: {file} is not UTF-8 text") from None
     else:
-        token = config.listen.token.get_secret_value() if config.listen.token else ""
+        token = config.listen.token.get_secret_value()
     if not token:
         raise UsageError(
             "no token: name a file with the other receiver's admin token (--token-file), or set listen.token"

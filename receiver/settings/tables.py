@@ -64,7 +64,7 @@ class AdminSettings(_Table):
 class ListenSettings(_Table):
     """`[listen]`: following another receiver."""
 
-    token: SecretStr | None = Field(None, description="The admin token of the receiver that is followed.")
+    token: SecretStr = Field(SecretStr(""), description="The admin token of the receiver that is followed.")
 
 
 class WorkerSettings(_Table):

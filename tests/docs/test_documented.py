@@ -24,6 +24,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "deploy/README.md",
     "deploy/REFERENCE.md",
+    "deploy/API.md",
     "deploy/CAPTURES.md",
     "handlers/README.md",
 )

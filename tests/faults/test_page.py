@@ -19,6 +19,7 @@ DUE = {
     *(f"R{number}" for number in (1, 2, *range(5, 13))),
     *(f"S{number}" for number in range(1, 15)),
     *(f"F{number}" for number in range(1, 10)),
+    *(f"W{number}" for number in (1, *range(4, 11))),
     *(f"O{number}" for number in (1, 2, 3, 4, 5, 6, 7, 10, 11, 12)),
 }
 NEED_SIGNATURES = {"A6", "A9", "A10"}

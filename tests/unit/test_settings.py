@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "bodies.url": "file:///data/bodies",
     "bodies.reserve": 256 * 2**20,
     "admin.token": None,
+    "listen.token": SecretStr(""),
     "admin.metrics_public": False,
     "worker.concurrency": 16,
     "worker.lease": timedelta(seconds=60),
@@ -134,7 +135,7 @@ def test_there_is_no_key_that_this_file_does_not_know(tmp_path: Path) -> None:
     config = read(SOURCE, tmp_path)
 
     assert keys_of(config) == set(DEFAULTS) | REQUIRED
-    assert set(WRITTEN) == set(DEFAULTS) - {"admin.token"}
+    assert set(WRITTEN) == set(DEFAULTS) - {"admin.token", "listen.token"}
 
 
 @pytest.mark.parametrize("key", sorted(WRITTEN))
@@ -397,13 +398,13 @@ def test_secrets_may_stand_in_files_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-token\n", "utf-8")
     text = (
         SOURCE.replace(f'api_keys = ["{CANARY}"]', 'api_keys_file = "keys"')
-        + '[admin]\ntoken_file = "token"\n'
+        + '[admin]\ntoken_file = "token"\n[listen]\ntoken_file = "token"\n'
     )
 
     config = read(text, tmp_path)
 
     assert [key.get_secret_value() for key in config.sources["opennote"].api_keys] == ["first", "second"]
-    assert config.admin.token == SecretStr("a-token")
+    assert config.admin.token == config.listen.token == SecretStr("a-token")
 
 
 def test_a_secret_file_may_be_named_by_the_environment(

@@ -1,0 +1,50 @@
+"""Ranges: read as RFC 9110 says, one at a time, whatever is asked for."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.api.replies import Whole, wanted_part
+
+ETAG = b'"e"'
+
+
+def part(said: str, size: int, *more: tuple[bytes, bytes]) -> tuple[int, int] | int | None:
+    """The part, or the status of a refusal."""
+    found = wanted_part([(b"range", said.encode("latin-1")), *more], size=size, etag=ETAG)
+    return found.status if isinstance(found, Whole) else found
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 60))
+def test_a_range_is_what_slicing_would_give(first: int, last: int, size: int) -> None:
+    content = bytes(range(size))
+    found = part(f"bytes={first}-{last}", size)
+    if last < first:
+        assert found is None  # no range at all
+    elif first >= size:
+        assert found == 416
+    else:
+        assert isinstance(found, tuple)
+        assert content[slice(*found)] == content[first : last + 1]
+    open_end = part(f"bytes={first}-", size)
+    assert open_end == (416 if first >= size else (first, size))
+
+
+@given(st.integers(0, 99), st.integers(0, 60))
+def test_a_suffix_is_the_end_of_it(length: int, size: int) -> None:
+    found = part(f"bytes=-{length}", size)
+    assert found == (416 if not (length and size) else (max(0, size - length), size))
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=80))
+def test_whatever_is_asked_for_there_is_a_part_or_all_or_a_refusal(said: str) -> None:
+    found = part(said, 1000)
+    assert found in (None, 416) or (isinstance(found, tuple) and 0 <= found[0] < found[1] <= 1000)
+
+
+def test_a_part_is_given_only_of_the_file_that_was_meant() -> None:
+    assert part("bytes=0-1", 9, (b"if-range", ETAG)) == (0, 2)
+    assert part("bytes=0-1", 9, (b"if-range", b'"other"')) is None
+    assert part("bytes=0-1", 9, (b"if-range", b"W/" + ETAG)) is None
+    assert part("bytes=0-1", 9, (b"range", b"bytes=3-4")) == 416
