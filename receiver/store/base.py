@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from receiver.record import Arrival, JobRow
+from receiver.store.watches import Watches
 
 Row = dict[str, Any]
 """A row as it is shown: column names and JSON values."""
@@ -98,6 +99,7 @@ class Pruned(NamedTuple):
     """Body files that no row names any more: the caller's to remove."""
     step: Sequence[Any] | None = None
     """Where to go on; None after the last step."""
+    watches: int = 0
 
 
 class Intake(Protocol):
@@ -189,7 +191,7 @@ class Reads(Protocol):
         """What metrics show: cheap whatever is stored, and nothing is written.
 
         `jobs` by state, `attempts` by outcome since the store started, `oldest_ready_seconds` that a
-        due job has waited, `workers` that live, `wal_bytes`.
+        due job has waited, `workers` that live, `wal_bytes`; `watches` that are open, `polls` by outcome.
         """
         ...
 
@@ -222,6 +224,11 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
 
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
+
+    @property
+    def watches(self) -> Watches:
+        """The videos that are asked about."""
+        ...
 
     async def publish(self, cards: Sequence[Row]) -> None:
         """Remember which handlers there are: what new events get jobs for, whoever records them."""

@@ -25,6 +25,7 @@ from receiver.store.base import (
     resolve,
 )
 from receiver.store.link import Link
+from receiver.store.watches import RemoteWatches
 
 _ANSWER_SECONDS = 10.0
 _RECORD_SECONDS = 3.0
@@ -47,6 +48,7 @@ class Remote:
         self._connecting = asyncio.Lock()
         self._batch: list[tuple[Arrival, Recorded]] = []
         self._sender: asyncio.Task[None] | None = None
+        self.watches = RemoteWatches(self._ask)
 
     async def connect(self) -> Remote:
         """Connect and compare versions. Raise StoreDown (nobody serves), StoreError (another version)."""

@@ -19,6 +19,7 @@ from receiver.store.base import EventFilter, Keep, Pruned, Row
 from receiver.store.sqlite import pages, retention
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.jobs import as_row
+from receiver.store.watches import Watch
 
 
 class Reads:
@@ -86,6 +87,16 @@ class Reads:
             "oldest_ready_seconds": 0.0 if due_at is None else max(0, now - due_at) / 1000,
             "wal_bytes": _size(self._path.with_name(f"{self._path.name}-wal")),
         }
+
+    async def watches(self, *, source: str | None, ended: bool, limit: int) -> list[Watch]:
+        """Watches, the newest first."""
+        wanted = {"source": source, "ended": ended, "limit": limit}
+        return [Watch(**row) for row in await self._all("listed_watches", wanted)]
+
+    async def watch_of(self, source: str, video_id: str) -> Watch | None:
+        """The watch of a video."""
+        rows = await self._all("watch_of_video", {"source": source, "video_id": video_id})
+        return Watch(**rows[0]) if rows else None
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
         """Which of these body files have a row."""
