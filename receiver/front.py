@@ -24,6 +24,7 @@ from receiver.router import HandlerCard
 from receiver.server import create
 from receiver.settings import Settings
 from receiver.store.remote import Remote
+from receiver.watching import Patience
 
 _UPLOAD_STOP_SECONDS = 5
 
@@ -60,6 +61,7 @@ class Front:
             random=os.urandom,
             log=log,
             trusted_proxies=TrustedProxies(config.server.trusted_proxies),
+            patience=Patience.of(config.watch),
             meter=meter,
         )
         folders = {"store": config.database.parent, "bodies": config.bodies_folder}
@@ -83,7 +85,8 @@ class Front:
     def use(self, config: Settings) -> None:
         """Judge by these sources, and by this admin token, from the next request on."""
         self._application.admit(config.admin)
-        self._ingress.use(sources.configured(config, redactor_key=self._store.redactor_key))
+        believed = sources.configured(config, redactor_key=self._store.redactor_key)
+        self._ingress.use(believed, patience=Patience.of(config.watch))
 
     async def drain(self) -> None:
         """Accept no more, finish what is under way."""

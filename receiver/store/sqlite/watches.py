@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 
 from receiver.record import Arrival, Known
+from receiver.sources.base import WATCH_EXPIRED
 from receiver.store.sqlite.database import Database
 from receiver.store.watches import Ending, NewWatch, Opened, Outcome, Seen, Watch
 
-EXPIRED = "watch_expired"
-"""The status of an event that a watch made when its deadline passed."""
 _ENDS = {"completed", "failed"}
 
 
@@ -44,7 +43,7 @@ class Watches:
 
     def _has_expired(self, failed: Known) -> bool:
         row = self._database.execute("status_of_event", {"seq": failed.seq}).fetchone()
-        return row is not None and row["status"] == EXPIRED
+        return row is not None and row["status"] == WATCH_EXPIRED
 
     def _insert(self, watch: NewWatch, *, now: int) -> int:
         source, kind, identity, video_id, first_at, deadline_at = watch
@@ -61,7 +60,7 @@ class Watches:
         key = (arrival.identity, arrival.source)
         if arrival.what in _ENDS:
             if key in self.open:
-                ending = Ending.EXPIRED if arrival.status == EXPIRED else Ending(arrival.what)
+                ending = Ending.EXPIRED if arrival.status == WATCH_EXPIRED else Ending(arrival.what)
                 seen = {"status": arrival.status, "progress": arrival.progress}
                 self._end(self.open[key], ending, arrival.received_at, seen)
         elif arrival.what == "progress":
