@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,6 +16,8 @@ from receiver.sources.base import Admission, Digests, Source
 from receiver.store.watches import NewWatch, Watch
 from receiver.units import in_words
 
+_SOME_ID = "video_1"
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -27,13 +29,23 @@ class Patience:
     """Before it is given up."""
 
     @classmethod
-    def of(cls, settings: WatchSettings) -> Patience:
+    def of(cls, *, wait: timedelta, deadline: timedelta) -> Patience:
+        """In these lengths."""
+        return cls(_ms(wait), _ms(deadline))
+
+    @classmethod
+    def with_caller(cls, settings: WatchSettings) -> Patience:
         """For a video whose provider calls back."""
-        return cls(_ms(settings.missed_after), _ms(settings.deadline))
+        return cls.of(wait=settings.missed_after, deadline=settings.deadline)
 
     def until(self, now: int) -> tuple[int, int]:
         """When its provider is asked first, and when it is given up, in unix milliseconds."""
         return now + self.first_ms, now + self.deadline_ms
+
+
+def can_ask(sources: Mapping[str, Source]) -> bool:
+    """Say whether any of these sources can be asked how a video stands."""
+    return any(source.status_request(_SOME_ID) is not None for source in sources.values())
 
 
 def new_watch(source: Source, video_id: str, patience: Patience, *, now: int) -> NewWatch:
@@ -51,7 +63,7 @@ def given_up(
     last = f"; it was last seen as {watch.status}" if watch.status else ""
     reason = f"no end of the video was heard of within {waited}{last}"
     admission = Admission(watch.video_id)
-    return arrival_of(
+    arrival = arrival_of(
         source,
         admission,
         read_small(orjson.dumps(source.watch_expired(watch.video_id, reason)), admission),
@@ -63,6 +75,8 @@ def given_up(
         now=now,
         random=random,
     )
+    # Its source may be another organisation by now; it is the watch's video that is given up.
+    return arrival._replace(identity=watch.identity)
 
 
 def _ms(length: timedelta) -> int:

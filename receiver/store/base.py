@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from receiver.record import Arrival, JobRow
-from receiver.store.watches import Watches
+
+if TYPE_CHECKING:
+    from receiver.store.watches import Watches
 
 Row = dict[str, Any]
 """A row as it is shown: column names and JSON values."""
@@ -172,7 +174,7 @@ class Reads(Protocol):
         ...
 
     async def event(self, prefix: str) -> Row:
-        """One event with deliveries, jobs and attempts. Raise NotFound."""
+        """One event with deliveries, jobs, attempts and the watch of its video. Raise NotFound."""
         ...
 
     async def rejections(self, *, limit: int) -> list[Row]:

@@ -85,7 +85,12 @@ class Service(Looking):
             self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
             self._retention = Retention(self._database, self._intake)
             self.watches = Watching(
-                self._intake, self._reads, self._commits, due=self._due, monotonic=monotonic
+                self._intake,
+                self._reads,
+                self._commits,
+                due=self._due,
+                monotonic=monotonic,
+                ring=self._bell.ring,
             )
             if run is not None:
                 self._take_over(run)

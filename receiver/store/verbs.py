@@ -40,6 +40,11 @@ async def _watches_due(
     return [tuple(watch) for watch in found]
 
 
+async def _expire(service: Service, watch: int, arrival: Any) -> tuple[Any, ...] | None:
+    receipt = await service.watches.expire(watch, Arrival(*arrival))
+    return None if receipt is None else tuple(receipt)
+
+
 async def _watches(service: Service, source: str | None, ended: bool, limit: int) -> list[tuple[Any, ...]]:
     found = await service.watches.page(source=source, ended=ended, limit=limit)
     return [tuple(watch) for watch in found]
@@ -77,6 +82,7 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "watches.due": lambda service, a: _watches_due(service, *a),
     "watches.note": lambda service, a: service.watches.note(a[0], Seen(*a[1])),
     "watches.end": lambda service, a: service.watches.end(*a),
+    "watches.expire": lambda service, a: _expire(service, *a),
     "watches.page": lambda service, a: _watches(service, *a),
     "watches.of": lambda service, a: _watch_of(service, *a),
 }

@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
+from receiver.record import Arrival
+from receiver.store.base import Receipt
+
 Ask = Callable[..., Awaitable[Any]]
 """Ask the store's process: a verb, its arguments, and perhaps `seconds` to wait for the answer."""
 
@@ -132,6 +135,10 @@ class Watches(Protocol):
         """End a watch without an event; False when it had ended already."""
         ...
 
+    async def expire(self, watch: int, arrival: Arrival) -> Receipt | None:
+        """Record that a video was given up, and so end its watch; None when that is not open any more."""
+        ...
+
     async def page(self, *, source: str | None = None, ended: bool = False, limit: int = 1000) -> list[Watch]:
         """List open watches, the newest first; with `ended` the others, too."""
         ...
@@ -166,6 +173,11 @@ class RemoteWatches:
     async def end(self, watch: int, ending: str) -> bool:
         """See `Watches`."""
         return bool(await self._ask("watches.end", [watch, ending]))
+
+    async def expire(self, watch: int, arrival: Arrival) -> Receipt | None:
+        """See `Watches`."""
+        receipt = await self._ask("watches.expire", [watch, tuple(arrival)])
+        return None if receipt is None else Receipt(*receipt)
 
     async def page(self, *, source: str | None = None, ended: bool = False, limit: int = 1000) -> list[Watch]:
         """See `Watches`."""

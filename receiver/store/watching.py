@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from receiver.record import Arrival
+from receiver.store.base import Receipt
 from receiver.store.bell import Bell
 from receiver.store.clock import DueClock
 from receiver.store.commits import GroupCommit
@@ -27,7 +29,9 @@ class Watching:
         *,
         due: DueClock,
         monotonic: Callable[[], float],
+        ring: Callable[[], None],
     ) -> None:
+        """`ring` wakes those who wait for jobs."""
         self._intake = intake
         self._rows = intake.watches
         self._reads = reads
@@ -35,6 +39,7 @@ class Watching:
         self._due = due
         self._monotonic = monotonic
         self._bell = Bell()
+        self._ring = ring
         self.polls: Counter[str] = Counter()
         """How many times was asked, by outcome, since this start; those that are durable."""
 
@@ -84,6 +89,12 @@ class Watching:
         """See `watches.Watches`."""
         now = self._due()
         return await self._commits.write(lambda: self._rows.end(watch, ending, at=now))
+
+    async def expire(self, watch: int, arrival: Arrival) -> Receipt | None:
+        """See `watches.Watches`."""
+        receipt = await self._commits.write(lambda: self._intake.expire(watch, arrival))
+        self._ring()
+        return receipt
 
     async def page(self, *, source: str | None = None, ended: bool = False, limit: int = 1000) -> list[Watch]:
         """See `watches.Watches`."""

@@ -73,6 +73,11 @@ class Intake:
         known = self._known.of(watches)
         return [self.watches.add(watch, known[watch.identity, watch.source], now=now) for watch in watches]
 
+    def expire(self, watch: int, arrival: Arrival) -> Receipt | None:
+        """Record that a video was given up, if its watch is still open."""
+        is_open = self.watches.open.get((arrival.identity, arrival.source)) == watch
+        return self.record([arrival])[0] if is_open else None
+
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """Add to the list of rejections and keep it bounded."""
         self._database.executemany("insert_rejection", rejections)

@@ -68,6 +68,8 @@ class Reads:
         (event,) = await self._with_jobs(await self._all("event_by_seq", {"seq": seq}))
         event["deliveries"] = await self._all("deliveries_of_event", {"seq": seq})
         event["attempts"] = await self._all("attempts_of_event", {"seq": seq})
+        watch = await self.watch_of(event["source"], event["video_id"], event["identity"])
+        event["watch"] = None if watch is None else watch._asdict()
         for delivery in event["deliveries"]:
             delivery["headers"] = orjson.loads(delivery["headers"])
         return event
@@ -93,9 +95,10 @@ class Reads:
         wanted = {"source": source, "ended": ended, "limit": limit}
         return [Watch(**row) for row in await self._all("listed_watches", wanted)]
 
-    async def watch_of(self, source: str, video_id: str) -> Watch | None:
+    async def watch_of(self, source: str, video_id: str, identity: str | None = None) -> Watch | None:
         """The watch of a video."""
-        rows = await self._all("watch_of_video", {"source": source, "video_id": video_id})
+        wanted = {"source": source, "video_id": video_id, "identity": identity}
+        rows = await self._all("watch_of_video", wanted)
         return Watch(**rows[0]) if rows else None
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:

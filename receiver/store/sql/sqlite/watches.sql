@@ -75,10 +75,12 @@ WHERE (:source IS NULL OR source = :source) AND (:ended OR ended_at IS NULL)
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: watch_of_video
--- The watch of one video, by the id that its provider gave it.
+-- The watch of one video, by the id that its provider gave it, or by its identity, too.
 SELECT seq, source, kind, identity, video_id, opened_at, next_at, deadline_at, asked, unanswered,
        status, progress, seen_at, last_error, event, ended_at, ending
-FROM watches WHERE source = :source AND video_id = :video_id ORDER BY seq DESC LIMIT 1;
+FROM watches
+WHERE source = :source AND video_id = :video_id AND (:identity IS NULL OR identity = :identity)
+ORDER BY seq DESC LIMIT 1;
 
 -- name: old_watches
 -- Watches that were over before a time, by the clock, a few after another one.
