@@ -59,7 +59,7 @@ def given_up(
     source: Source, watch: Watch, *, plans: Plans, now: int, random: Callable[[int], bytes]
 ) -> Arrival:
     """What is recorded when nothing was heard of a video until its watch's deadline."""
-    waited = in_words(round((now - watch.opened_at) / 1000))
+    waited = in_words(round((watch.deadline_at - watch.opened_at) / 1000))
     last = f"; it was last seen as {watch.status}" if watch.status else ""
     reason = f"no end of the video was heard of within {waited}{last}"
     admission = Admission(watch.video_id)
