@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from receiver.model import Payload, Video
-from receiver.settings import Settings
+from receiver.settings import OpennoteSettings, Settings
 from receiver.sources import opennote
 from receiver.sources.base import Source, VideoPlace
 
@@ -19,6 +19,7 @@ def configured(settings: Settings, *, redactor_key: bytes = b"") -> dict[str, So
     return {
         name: opennote.Opennote(name, table, redactor_key=redactor_key, max_body=settings.server.max_body)
         for name, table in settings.sources.items()
+        if isinstance(table, OpennoteSettings)
     }
 
 
