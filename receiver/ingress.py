@@ -80,7 +80,9 @@ class Ingress:
 
     def use(self, sources: Mapping[str, Source]) -> None:
         """Believe these from the next request on; one that is under way keeps its own."""
-        self._sources = {PREFIX + name: source for name, source in sources.items()}
+        self._sources = {
+            PREFIX + name: source for name, source in sources.items() if source.receives_callbacks
+        }
         self._targets = {path.encode(): source for path, source in self._sources.items()}
 
     def take(self, target: bytes, headers: Headers, body: bytes, answer: Callable[[Answer], None]) -> bool:
