@@ -16,13 +16,17 @@ LONGEST_WORD = 256
 _CODE = re.compile(r"[a-z0-9_.-]{1,64}")
 
 
+def identity(value: JsonValue) -> str | None:
+    """An id as text, or None when there is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text(value) or None
+
+
 def identifier(value: JsonValue, where: str) -> str | None:
     """An id as text, or None when there is none. Raise BadBody for one that can't be kept or shown."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value:
-        return None
-    return word(value, where)
+    found = identity(value)
+    return None if found is None else word(found, where)
 
 
 def word(value: str, where: str) -> str:

@@ -16,19 +16,26 @@ from receiver.sources.base import Admission, Digests, News
 VIDEO, THUMBNAIL, SPRITESHEET = VARIANTS = ("video", "thumbnail", "spritesheet")
 """What the content of a finished video can be had as."""
 
-_EVENTS: dict[str, tuple[str, EventType]] = {
-    "video.completed": ("completed", "video.completed"),
-    "video.failed": ("failed", "video.failed"),
+_TYPES: dict[str, EventType] = {
+    "completed": "video.completed",
+    "failed": "video.failed",
+    "progress": "video.progress",
 }
+_ENDS = {"video.completed": "completed", "video.failed": "failed"}
+"""The events that end a video."""
 # In lower case, with underscores. What is none of these is unknown, and says nothing about an end.
-_COMPLETED = frozenset({"completed", "succeeded", "success", "done", "finished"})
-_FAILED = frozenset({"failed", "failure", "cancelled", "canceled", "expired", "rejected", "watch_expired"})
-_IN_PROGRESS = frozenset(
-    {
-        *("queued", "in_progress", "processing", "pending", "running", "started", "starting", "not_start"),
-        *("not_started", "submitted", "waiting", "preparing", "generating", "in_queue"),
-    }
-)
+_STATUSES = {
+    "completed": frozenset({"completed", "succeeded", "success", "done", "finished"}),
+    "failed": frozenset(
+        {"failed", "failure", "cancelled", "canceled", "expired", "rejected", "watch_expired"}
+    ),
+    "progress": frozenset(
+        {
+            *("queued", "in_progress", "processing", "pending", "running", "started", "starting"),
+            *("not_start", "not_started", "submitted", "waiting", "preparing", "generating", "in_queue"),
+        }
+    ),
+}
 
 
 def is_event(payload: Payload) -> bool:
@@ -49,12 +56,12 @@ def news_of(payload: Payload, admission: Admission, body: bytes | None, digests:
     own = fields.identifier(payload.get("id"), "id") if _is_video(payload) else None
     is_other = own is not None and asked is not None and own != asked
     video_id = own or fields.identifier(asked, "the id") or _checksum(body, digests)
-    what, kind = _classify(payload)
-    video = _video_of_object(payload)
+    what, video = _what(payload), _video_of_object(payload)
+    fields.word(video.status or "", "status")
     return News(
         identity=video_id,
         what=what,
-        type=kind,
+        type=_TYPES.get(what, "video.unknown"),
         video_id=video_id,
         status=video.status,
         progress=video.progress,
@@ -69,28 +76,27 @@ def video_of(payload: Payload) -> Video:
     """Normalise an event or a video object; a field of a wrong type counts as not given."""
     if not is_event(payload):
         return _video_of_object(payload)
-    kind, data = payload.get("type"), _data(payload)
-    if kind not in _EVENTS:
-        return Video(status=fields.text(kind))
-    return Video(id=fields.text(data.get("id")) or None, status=_status_of_event(payload))
+    kind, data = fields.text(payload.get("type")), _data(payload)
+    if kind not in _ENDS:
+        return Video(status=kind)
+    return Video(id=fields.identity(data.get("id")), status=_status_of_event(payload))
 
 
 def content_id(payload: Payload) -> str | None:
     """The id under which the content of a finished video is asked for; None when it is not finished."""
     if is_event(payload):
         is_finished = payload.get("type") == "video.completed"
-        return fields.text(_data(payload).get("id")) or None if is_finished else None
-    return fields.text(payload.get("id")) or None if _classify(payload)[0] == "completed" else None
+        return fields.identity(_data(payload).get("id")) if is_finished else None
+    return fields.identity(payload.get("id")) if _what(payload) == "completed" else None
 
 
 def _news_of_event(payload: Payload, admission: Admission, body: bytes | None, digests: Digests) -> News:
     kind = fields.word(fields.text(payload.get("type")) or "", "type")
     video_id = fields.identifier(_data(payload).get("id"), "data.id")
-    if kind in _EVENTS and video_id is not None:
-        what, event_type = _EVENTS[kind]
-        status = _status_of_event(payload)
-        return News(video_id, what, event_type, video_id, status, warnings=admission.warnings)
-    own = admission.request_id or fields.identifier(payload.get("id"), "id") or _checksum(body, digests)
+    if kind in _ENDS and video_id is not None:
+        what, status = _ENDS[kind], _status_of_event(payload)
+        return News(video_id, what, _TYPES[what], video_id, status, warnings=admission.warnings)
+    own = fields.identifier(admission.request_id or payload.get("id"), "id") or _checksum(body, digests)
     return News(own, f"other:{kind}", "video.unknown", own, kind, warnings=admission.warnings)
 
 
@@ -108,27 +114,22 @@ def _is_video(payload: Payload) -> bool:
     return str(payload.get("object") or "video").startswith("video")
 
 
-def _classify(payload: Payload) -> tuple[str, EventType]:
+def _what(payload: Payload) -> str:
     status = payload.get("status")
     if not isinstance(status, str):
-        return "other:", "video.unknown"
-    fields.word(status, "status")
-    plain = status.lower().replace("-", "_").replace(" ", "_")
-    if not _is_video(payload):
-        return f"other:{status}", "video.unknown"
-    if plain in _COMPLETED:
-        return "completed", "video.completed"
-    if plain in _FAILED:
-        return "failed", "video.failed"
-    if plain in _IN_PROGRESS:
-        return "progress", "video.progress"
-    return f"other:{status}", "video.unknown"
+        return "other:"
+    if _is_video(payload):
+        plain = status.lower().replace("-", "_").replace(" ", "_")
+        for what, words in _STATUSES.items():
+            if plain in words:
+                return what
+    return f"other:{status}"
 
 
 def _video_of_object(payload: Payload) -> Video:
     progress = payload.get("progress")
     return Video(
-        id=(fields.text(payload.get("id")) or None) if _is_video(payload) else None,
+        id=fields.identity(payload.get("id")) if _is_video(payload) else None,
         status=fields.text(payload.get("status")),
         progress=fields.number(progress.rstrip("% ") if isinstance(progress, str) else progress),
         title=fields.text(payload.get("title")),
