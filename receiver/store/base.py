@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from receiver.record import Arrival, JobRow
+
+if TYPE_CHECKING:
+    from receiver.store.findings import Findings
 
 Row = dict[str, Any]
 """A row as it is shown: column names and JSON values."""
@@ -222,6 +225,11 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
 
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
+
+    @property
+    def findings(self) -> Findings:
+        """What providers say of events that are recorded already."""
+        ...
 
     async def publish(self, cards: Sequence[Row]) -> None:
         """Remember which handlers there are: what new events get jobs for, whoever records them."""

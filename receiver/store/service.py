@@ -32,6 +32,7 @@ from receiver.store.commits import GroupCommit
 from receiver.store.leases import Leases
 from receiver.store.looking import CARDS, Looking
 from receiver.store.sqlite.database import Database, refusal
+from receiver.store.sqlite.findings import Findings
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
 from receiver.store.sqlite.retention import FIRST, Retention
@@ -83,6 +84,7 @@ class Service(Looking):
             self._intake = Intake(self._database)
             self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
             self._retention = Retention(self._database, self._intake)
+            self.findings = Findings(self._database, self._intake, write=self._write)
             if run is not None:
                 self._take_over(run)
         except sqlite3.DatabaseError as error:

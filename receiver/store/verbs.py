@@ -9,6 +9,7 @@ from typing import Any
 from receiver.errors import Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
+from receiver.store.findings import Learned
 from receiver.store.service import Service
 
 
@@ -55,4 +56,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "check": lambda service, a: service.check(),
     "prune": lambda service, a: _prune(service, *a),
     "prunable": _prunable,
+    "findings.learn": lambda service, row: service.findings.learn(Learned(*row)),
+    "findings.refute": lambda service, a: service.findings.refute(a[0], Rejection(*a[1])),
 }
