@@ -60,10 +60,11 @@ class Attempts:
 
     def context(self, handler: Handler, event: Event, row: Row, *, log: Any) -> Context:
         """Build what the handler gets beside the event."""
-        source = self._sources.get(event.source)
+        places = dict(sources.places_of(row["kind"], event.payload, self._sources.get(event.source)))
         return Context(
             event=event,
-            place=sources.place_of(row["kind"], event.payload, source),
+            place=places.pop("video", None),
+            variants=places,
             fetcher=self._fetcher,
             folder=self._folder,
             log=log,

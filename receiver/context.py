@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from receiver import egress, names, programs
@@ -51,6 +52,7 @@ class Context:
         *,
         event: Event,
         place: VideoPlace | None,
+        variants: Mapping[str, VideoPlace] = MappingProxyType({}),
         fetcher: Fetcher,
         folder: Path,
         log: Any,
@@ -64,7 +66,8 @@ class Context:
         directory: str | Path = "videos",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`place` says where the video is, `folder` is where relative directories start from."""
+        """`place` says where the video is, `variants` where else something of it is, by name; `folder` is
+        where relative directories start from."""
         self.log = log
         self.attempt = attempt
         self.attempts = attempts
@@ -74,7 +77,7 @@ class Context:
         self.results = results
         self.deadline = deadline
         self._event = event
-        self._place = place
+        self._places = {**({} if place is None else {"video": place}), **variants}
         self._fetcher = fetcher
         self._folder = folder
         self._directory = directory
@@ -137,8 +140,9 @@ class Context:
             return names.safe_name(template, fields, extension=container.extension)
 
         resumption = None
-        if isinstance(self._place, LinkedVideo):
-            resumption = Resumption(self._place.url, is_last=self.attempt >= self.attempts)
+        place = self._places.get("video")
+        if isinstance(place, LinkedVideo):
+            resumption = Resumption(place.url, is_last=self.attempt >= self.attempts)
         saved = await save_stream(
             self._open,
             target=self._target(directory),
@@ -204,7 +208,7 @@ class Context:
     def _open(self, kept: Kept | None = None) -> VideoStream:
         return open_stream(
             self._event,
-            self._place,
+            self._places.get("video"),
             fetcher=self._fetcher,
             seconds_left=lambda: (self.deadline - self._now()).total_seconds(),
             kept=kept,

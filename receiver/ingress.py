@@ -86,7 +86,9 @@ class Ingress:
         `patience` is had with videos that are still being made; without it nobody is asked about them.
         """
         self._watch = None if patience is None else patience.until
-        self._sources = {PREFIX + name: source for name, source in sources.items()}
+        self._sources = {
+            PREFIX + name: source for name, source in sources.items() if source.receives_callbacks
+        }
         self._targets = {path.encode(): source for path, source in self._sources.items()}
 
     def take(self, target: bytes, headers: Headers, body: bytes, answer: Callable[[Answer], None]) -> bool:

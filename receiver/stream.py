@@ -13,7 +13,7 @@ from receiver.errors import FileChanged, Hopeless, Unfinished
 from receiver.event import Event
 from receiver.fetch import Download, Fetcher
 from receiver.model import Json, Payload
-from receiver.sources.base import InlineVideo, LinkedVideo, VideoPlace
+from receiver.sources.base import InlineVideo, LinkedVideo, NoVideo, VideoPlace
 
 _MOST_RESUMPTIONS = 3
 
@@ -133,9 +133,11 @@ def _strong(etag: str | None) -> str | None:
     return etag if etag and etag.startswith('"') else None
 
 
-async def _inline(event: Event, place: InlineVideo | None) -> AsyncGenerator[bytes, None]:
+async def _inline(event: Event, place: InlineVideo | NoVideo | None) -> AsyncGenerator[bytes, None]:
     if place is None:
         raise Hopeless("the event names no video")
+    if isinstance(place, NoVideo):
+        raise Hopeless(place.reason)
     string = event.body.long_string(place.path)
     if string is None:
         yield inline.decode_text(_text_at(event.payload, place.path))

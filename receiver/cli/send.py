@@ -97,11 +97,15 @@ def send(
 
     With --id, --repeat sends that video's callback again and again; without, each has its own id.
     """
+    from receiver.settings import OpennoteSettings
+
     config = options.settings()
     table = config.sources.get(source)
     if table is None:
         known = ", ".join(sorted(config.sources)) or "none"
         raise UsageError(f"no source {source!r} is configured; configured: {known}")
+    if not isinstance(table, OpennoteSettings):
+        raise UsageError(f"no sample of {table.kind} can be sent")
     kind = kind.removeprefix("video.").replace("pending", "progress")
     if kind not in sample.KINDS:
         raise UsageError(f"--type: must be one of {', '.join(sample.KINDS)}")

@@ -13,8 +13,13 @@ from typing import NamedTuple, Protocol
 
 from receiver.model import EventType, Payload
 
+RETRIEVE = "receiver.retrieve"
+"""The receiver's own job that looks a video up whose callback says next to nothing."""
+CONFIRM = "receiver.confirm"
+"""The receiver's own job that asks whether a callback is true."""
 WATCH_EXPIRED = "watch_expired"
 """Status and code of a failure that the receiver itself has noticed: nothing was heard of a video."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 """Header names in lower case and values, as they arrived, in their order."""
 
@@ -84,10 +89,17 @@ class LinkedVideo:
 
     url: str
     base: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-VideoPlace = InlineVideo | LinkedVideo
+@dataclass(frozen=True, slots=True)
+class NoVideo:
+    """The video can't be had from here, for a reason that an operator understands."""
+
+    reason: str
+
+
+VideoPlace = InlineVideo | LinkedVideo | NoVideo
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +128,10 @@ class Source(Protocol):
     name: str
     kind: str
     max_body: int
+    receives_callbacks: bool
+    """Whether there is an address for its callbacks."""
+    variants: tuple[str, ...]
+    """What a finished video can be had as; `video` is the first."""
 
     def admit(self, headers: Headers) -> Admission | Denied:
         """Judge the headers, before the first byte of the body is read."""
@@ -128,8 +144,8 @@ class Source(Protocol):
         """
         ...
 
-    def place(self, payload: Payload) -> VideoPlace | None:
-        """Say where the video of a stored payload is; None when it names none."""
+    def place(self, payload: Payload, *, variant: str = "video") -> VideoPlace | None:
+        """Say where a variant of the video of a stored payload is; None when it names none."""
         ...
 
     def first_job(self, type: EventType, via: str) -> str | None:  # noqa: A002 - the event's own word

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from receiver.record import Arrival, JobRow
 
 if TYPE_CHECKING:
+    from receiver.store.findings import Findings
     from receiver.store.watches import Watches
 
 Row = dict[str, Any]
@@ -226,6 +227,11 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
 
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
+
+    @property
+    def findings(self) -> Findings:
+        """What providers say of events that are recorded already."""
+        ...
 
     @property
     def watches(self) -> Watches:

@@ -24,6 +24,7 @@ from receiver.store.base import (
     Settlement,
     resolve,
 )
+from receiver.store.findings import RemoteFindings
 from receiver.store.link import Link
 from receiver.store.watches import RemoteWatches
 
@@ -49,6 +50,7 @@ class Remote:
         self._batch: list[tuple[Arrival, Recorded]] = []
         self._sender: asyncio.Task[None] | None = None
         self.watches = RemoteWatches(self._ask)
+        self.findings = RemoteFindings(self._ask)
 
     async def connect(self) -> Remote:
         """Connect and compare versions. Raise StoreDown (nobody serves), StoreError (another version)."""

@@ -32,6 +32,7 @@ from receiver.store.commits import GroupCommit
 from receiver.store.leases import Leases
 from receiver.store.looking import CARDS, Looking
 from receiver.store.sqlite.database import Database, refusal
+from receiver.store.sqlite.findings import Findings
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
 from receiver.store.sqlite.retention import Retention
@@ -92,6 +93,7 @@ class Service(Looking):
                 monotonic=monotonic,
                 ring=self._bell.ring,
             )
+            self.findings = Findings(self._database, self._intake, write=self._write)
             if run is not None:
                 self._take_over(run)
         except sqlite3.DatabaseError as error:

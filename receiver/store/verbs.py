@@ -9,6 +9,7 @@ from typing import Any
 from receiver.errors import Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
+from receiver.store.findings import Learned
 from receiver.store.service import Service
 from receiver.store.watches import NewWatch, Seen
 
@@ -85,4 +86,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "watches.expire": lambda service, a: _expire(service, *a),
     "watches.page": lambda service, a: _watches(service, *a),
     "watches.of": lambda service, a: _watch_of(service, *a),
+    "findings.learn": lambda service, row: service.findings.learn(Learned(*row)),
+    "findings.refute": lambda service, a: service.findings.refute(a[0], Rejection(*a[1])),
 }

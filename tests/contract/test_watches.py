@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from receiver.errors import Unavailable
-from receiver.store.base import EventFilter, Keep, Receipt, Store
+from receiver.store.base import EventFilter, Keep, Receipt, Rejection, Store
 from receiver.store.service import wall_ms
 from receiver.store.watches import Ending, NewWatch, Opened, Outcome, Seen, Watch
 from tests.contract.stand import AGES_AGO, Opening, arrival, claim_one, failing, ready
@@ -396,3 +396,16 @@ async def test_a_video_is_given_up_only_while_its_watch_is_open(store: Store) ->
     assert await store.watches.expire((await found(store, "v2")).seq, late) is None
     assert await store.watches.expire(watch.seq, arrival("v3", what="failed")) is None
     assert len(await store.events(EventFilter(), limit=10, before=None)) == 2
+
+
+@pytest.mark.anyio
+async def test_an_end_that_is_refuted_was_none_and_the_watch_goes_on(store: Store) -> None:
+    await opened(store)
+    forged, true = arrival(), arrival()
+    await store.record(forged)
+    await store.findings.refute(forged.event_id, Rejection(AGES_AGO, "opennote", 401, "refuted", "peer"))
+    assert [watch.video_id for watch in await due(store)] == ["v1"]
+    assert (await store.record(true)).verdict == "accepted"
+    assert (await found(store)).ending == Ending.COMPLETED
+    await store.findings.refute(forged.event_id, Rejection(AGES_AGO, "opennote", 401, "refuted", "peer"))
+    assert await due(store) == []

@@ -40,6 +40,11 @@ class Intake:
         for key, seq in (("last_event", self._event), ("last_delivery", self._delivery)):
             self._database.set_value(key, str(seq))
 
+    def disown(self, event: Row) -> None:
+        """Know no more of an event whose row stays: what it ended goes on."""
+        self._known.disown(event)
+        self.watches.reopen(event)
+
     def record(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Write arrivals in their order; the receipts are valid after the commit."""
         known = self._known.of(arrivals)
