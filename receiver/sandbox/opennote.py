@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import json
 import textwrap
 from pathlib import Path
@@ -19,9 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from receiver.sandbox.callbacks import Message, problem_with
+from receiver.sandbox.callbacks import Message
 from receiver.sandbox.files import key_url
-from receiver.sandbox.jobs import JobStatus, Order, VideoJob, VideoJobs
+from receiver.sandbox.jobs import JobStatus, Order, Provider, VideoJob, VideoJobs
+from receiver.sandbox.keys import bearer_key, is_let_in
+from receiver.sandbox.loopback import problem_with
 from receiver.sandbox.mischief import Luck
 from receiver.sandbox.options import Options, Tell
 from receiver.sandbox.runner import Runner
@@ -118,19 +119,14 @@ class OpennoteApi:
     async def _status(self, request: Request) -> Response:
         if self._key(request) is None:
             return JSONResponse(_UNAUTHORIZED, 401)
-        job = self._jobs.find(request.path_params["video_id"])
+        job = self._jobs.find(request.path_params["video_id"], provider=Provider.OPENNOTE)
         if job is None:
             return JSONResponse({"error": "Video not found", "message": "No video has this id."}, 404)
         return JSONResponse(await self.status_of(job))
 
     def _key(self, request: Request) -> str | None:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        key = key.strip()
-        # The key goes back in a header, where only printable ASCII is safe.
-        if scheme.lower() != "bearer" or not (key and key.isascii() and key.isprintable()):
-            return None
-        known = self._options.api_keys or (key,)
-        return key if any(hmac.compare_digest(key.encode(), one.encode()) for one in known) else None
+        key = bearer_key(request)
+        return key if key is not None and is_let_in(key, self._options.api_keys) else None
 
     async def status_of(self, job: VideoJob) -> dict[str, object]:
         """Write the status answer, which is the callback's body too."""
@@ -186,10 +182,14 @@ class OpennoteApi:
             "X-Webhook-Platform": _PLATFORM,
             "X-Origin": _ORIGIN,
             "X-Organization-Id": self._options.organization_id,
-            "X-API-Key": job.api_key,
         }
-        forged = {"X-API-Key": f"not-{job.api_key}"}
-        return Message(url, headers, json.dumps(status).encode(), forged)
+        return Message(
+            url,
+            headers,
+            json.dumps(status).encode(),
+            credentials=lambda _: {"X-API-Key": job.api_key},
+            forged=lambda _: {"X-API-Key": f"not-{job.api_key}"},
+        )
 
 
 async def _health(_: Request) -> Response:
