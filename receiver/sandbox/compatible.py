@@ -9,7 +9,6 @@ from datetime import datetime
 
 from receiver.sandbox.forms import Upload
 from receiver.sandbox.jobs import JobStatus, Order, VideoJob
-from receiver.sandbox.mischief import Luck
 from receiver.sandbox.openai import check_image, error_of, read_prompt, seconds_of, title_of
 from receiver.sandbox.refusals import Refusal, missing, wrong_type, wrong_value
 
@@ -60,12 +59,12 @@ def read_order(fields: Mapping[str, object]) -> Order:
     )
 
 
-def show(job: VideoJob, now: datetime, *, luck: Luck) -> dict[str, object]:
+def show(job: VideoJob, now: datetime) -> dict[str, object]:
     """Write the video object, without what does not apply."""
     shown = {
         "id": job.id,
         "object": "video",
-        "status": _status(job, now, luck),
+        "status": _status(job, now),
         "created_at": int(job.created_at.timestamp()),
         "completed_at": seconds_of(job.finished_at) if job.status is JobStatus.COMPLETED else None,
         "expires_at": seconds_of(job.expires_at),
@@ -80,13 +79,10 @@ def show(job: VideoJob, now: datetime, *, luck: Luck) -> dict[str, object]:
     return {name: value for name, value in shown.items() if value is not None}
 
 
-def _status(job: VideoJob, now: datetime, luck: Luck) -> str:
-    if job.expires_at is not None and (now >= job.expires_at or luck.foresees("expired", job)):
-        return "expired"
+def _status(job: VideoJob, now: datetime) -> str:
     if job.status is not JobStatus.PENDING:
         return job.status.value
-    found = next(name for limit, name in _ON_THE_WAY if job.progress(now) < limit)
-    return "pondering" if found == "processing" and luck.foresees("unknown_status", job) else found
+    return next(name for limit, name in _ON_THE_WAY if job.progress(now) < limit)
 
 
 def _incompatible(name: str, advice: str) -> Refusal:

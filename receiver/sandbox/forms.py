@@ -39,12 +39,12 @@ async def read_fields(request: Request) -> dict[str, object]:
 
 
 async def _body(request: Request) -> bytes:
-    body = b""
+    body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > _MOST_BYTES:
             raise Refusal(f"The request is larger than {_MOST_BYTES} bytes.", status=413)
-    return body
+    return bytes(body)
 
 
 def _json(body: bytes) -> dict[str, object]:

@@ -5,33 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from receiver.sandbox import compatible, openai
+from receiver.sandbox.backstage import Backstage
 from receiver.sandbox.callbacks import Message
 from receiver.sandbox.files import Serving, send
 from receiver.sandbox.forms import read_fields
-from receiver.sandbox.hooks import Endpoint, thin_events
+from receiver.sandbox.hooks import thin_events
 from receiver.sandbox.jobs import JobStatus, Order, Provider, VideoJob, VideoJobs
 from receiver.sandbox.keys import bearer_key, is_let_in
-from receiver.sandbox.mischief import Luck
-from receiver.sandbox.options import Options, Tell
-from receiver.sandbox.refusals import Refusal, no_such_video, unauthorized, wrong_value
-from receiver.sandbox.runner import Runner
+from receiver.sandbox.refusals import Refusal, no_such_video, turned_away, unauthorized, wrong_value
 
 _DEFAULT_LIMIT = 20
 _LARGEST_LIMIT = 100
+_UNKNOWN_STATUS = "pondering"
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class Show(Protocol):
-    """Writes the video object of a job."""
-
-    def __call__(self, job: VideoJob, now: datetime, *, luck: Luck) -> dict[str, object]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,40 +34,33 @@ class Manner:
     prefix: str
     """What stands between the base URL and `/videos`."""
     read_order: Callable[[Mapping[str, object]], Order]
-    show: Show
+    show: Callable[[VideoJob, datetime], dict[str, object]]
+    """Writes the video object."""
     is_whole: bool
     """Whether videos can be listed, deleted and remixed, and events are sent."""
+    says_expired: bool
+    """Whether that the content has expired is a status."""
 
 
-OPENAI = Manner(Provider.OPENAI, "/v1", openai.read_order, openai.show, is_whole=True)
+OPENAI = Manner(Provider.OPENAI, "/v1", openai.read_order, openai.show, is_whole=True, says_expired=False)
 COMPATIBLE = Manner(
-    Provider.COMPATIBLE, "/compatible/v1", compatible.read_order, compatible.show, is_whole=False
+    Provider.COMPATIBLE,
+    "/compatible/v1",
+    compatible.read_order,
+    compatible.show,
+    is_whole=False,
+    says_expired=True,
 )
 
 
 class VideosApi:
-    """The endpoints, for whoever shows one of the keys in `options` (any key if it names none)."""
+    """The endpoints, for whoever shows one of the keys that are let in."""
 
-    def __init__(
-        self,
-        manner: Manner,
-        options: Options,
-        jobs: VideoJobs,
-        runner: Runner,
-        *,
-        endpoint: Endpoint,
-        luck: Luck,
-        tell: Tell,
-        new_id: Callable[[], str],
-    ) -> None:
+    def __init__(self, manner: Manner, backstage: Backstage) -> None:
         self._manner = manner
-        self._options = options
-        self._jobs = jobs
-        self._runner = runner
-        self._endpoint = endpoint
-        self._luck = luck
-        self._tell = tell
-        self._new_id = new_id
+        self._backstage = backstage
+        self._jobs = backstage.jobs
+        self._luck = backstage.luck
 
     def routes(self) -> list[Route]:
         """Give the routes, with the paths that the published packages call."""
@@ -97,17 +82,19 @@ class VideosApi:
         async def answer(request: Request) -> Response:
             try:
                 self._let_in(request)
+                if why := self._backstage.turnstile.turn_away():
+                    raise turned_away(why)
                 response = await handler(request)
             except Refusal as refusal:
                 response = refusal.response()
-            response.headers["x-request-id"] = f"req_{self._new_id()}"
+            response.headers["x-request-id"] = f"req_{self._backstage.new_id()}"
             return response
 
         return answer
 
     def _let_in(self, request: Request) -> str:
         key = bearer_key(request)
-        if key is None or not is_let_in(key, self._options.api_keys):
+        if key is None or not is_let_in(key, self._backstage.options.api_keys):
             raise unauthorized(is_given=key is not None)
         return key
 
@@ -119,29 +106,35 @@ class VideosApi:
 
     def _begin(self, request: Request, order: Order) -> Response:
         if self._manner.is_whole:
-            order = replace(order, webhook_url=self._endpoint.url)
+            order = replace(order, webhook_url=self._backstage.endpoint.url)
         job = self._jobs.create(
             order,
             api_key=self._let_in(request),
             provider=self._manner.provider,
-            job_id=f"video_{self._new_id()}",
+            job_id=f"video_{self._backstage.new_id()}",
         )
         told = {"video_id": job.id, "title": job.order.title, "webhook_url": job.order.webhook_url}
-        self._tell("job.created", told)
-        self._runner.start(job, compose=self._events)
+        self._backstage.tell("job.created", told)
+        self._backstage.runner.start(job, compose=self._events)
         return JSONResponse(self._shown(job))
 
     async def _events(self, job: VideoJob) -> list[Message]:
-        """Write what is sent of a job that has ended; what only its status shows is counted here, once."""
-        self._luck.strikes("unknown_status", job)
-        return await thin_events(
-            job, endpoint=self._endpoint, luck=self._luck, new_id=self._new_id, now=self._jobs.now()
+        return thin_events(
+            job,
+            endpoint=self._backstage.endpoint,
+            luck=self._luck,
+            new_id=self._backstage.new_id,
+            now=self._jobs.now(),
         )
 
     async def _retrieve(self, request: Request) -> Response:
-        after = self._options.poll_after_ms
+        job, after = self._found(request), self._backstage.options.poll_after_ms
+        shown, turn = self._shown(job), job.polls
+        job.polls += 1
+        if turn == 0 and self._luck.strikes("unknown_status", job):
+            shown["status"] = _UNKNOWN_STATUS
         headers = None if after is None else {"openai-poll-after-ms": str(after)}
-        return JSONResponse(self._shown(self._found(request)), headers=headers)
+        return JSONResponse(shown, headers=headers)
 
     async def _list(self, request: Request) -> Response:
         limit, is_ascending = _limit(request), _is_ascending(request)
@@ -171,7 +164,7 @@ class VideosApi:
         if job.status is JobStatus.PENDING:
             raise Refusal("Only a video that has completed or failed can be deleted.", code="video_not_ready")
         job.is_deleted = True
-        self._tell("job.deleted", {"video_id": job.id, "title": job.order.title})
+        self._backstage.tell("job.deleted", {"video_id": job.id, "title": job.order.title})
         return JSONResponse({"id": job.id, "object": "video.deleted", "deleted": True})
 
     async def _remix(self, request: Request) -> Response:
@@ -196,14 +189,21 @@ class VideosApi:
         return await send(request, job.files[variant], serving)
 
     def _refuse_expired(self, job: VideoJob) -> None:
-        expires_at = job.expires_at
-        is_over = expires_at is not None and self._jobs.now() >= expires_at
-        if is_over or self._luck.strikes("expired", job):
+        if self._is_expired(job):
+            self._luck.strikes("expired", job)
             text = "The content of this video has expired: it can be downloaded until its 'expires_at'."
             raise Refusal(text, status=404, code="video_expired")
 
+    def _is_expired(self, job: VideoJob) -> bool:
+        expires_at = job.expires_at
+        is_over = expires_at is not None and self._jobs.now() >= expires_at
+        return is_over or (expires_at is not None and self._luck.foresees("expired", job))
+
     def _shown(self, job: VideoJob) -> dict[str, object]:
-        return self._manner.show(job, self._jobs.now(), luck=self._luck)
+        shown = self._manner.show(job, self._jobs.now())
+        if self._manner.says_expired and self._is_expired(job):
+            shown["status"] = "expired"
+        return shown
 
     def _found(self, request: Request) -> VideoJob:
         return self._known(request.path_params["video_id"])

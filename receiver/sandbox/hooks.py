@@ -33,7 +33,7 @@ class Endpoint:
         self.url, self.secrets = url, tuple(secrets)
 
 
-async def thin_events(
+def thin_events(
     job: VideoJob, *, endpoint: Endpoint, luck: Luck, new_id: Callable[[], str], now: datetime
 ) -> list[Message]:
     """Write the events of a job that has ended; none when it was asked for without an endpoint."""
@@ -41,7 +41,7 @@ async def thin_events(
     if url is None:
         return []
     ending = "completed" if job.status is JobStatus.COMPLETED else "failed"
-    types = ["video.archived"] if luck.foresees("unknown_status", job) else []
+    types = ["video.archived"] if luck.strikes("unknown_status", job) else []
     return [_message(url, kind, job, endpoint, new_id, now) for kind in (*types, f"video.{ending}")]
 
 

@@ -94,6 +94,8 @@ class VideoJob:
     """Whether nothing more will be done about it: it has ended, and so have its callbacks."""
     downloads: int = 0
     """How often one of its files was asked for."""
+    polls: int = 0
+    """How often its status was asked for, where that matters."""
     is_deleted: bool = False
     """Whether its client has deleted it."""
 

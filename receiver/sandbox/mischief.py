@@ -20,7 +20,8 @@ def _chance(text: str) -> Any:
 class Mischief:
     """How often each mishap happens, from 0 (never) to 1 (always). Raise UsageError for anything else.
 
-    The mishaps up to `slow` strike a video's job or one of its callbacks, the others its file.
+    The mishaps up to `slow` strike a video's job or one of its callbacks, those up to `missing` its file,
+    the last ones whatever is asked of an API.
     """
 
     duplicate: float = _chance("A callback that arrived is sent again.")
@@ -35,6 +36,8 @@ class Mischief:
     truncated: float = _chance("A download ends after half of what was announced.")
     expired: float = _chance("A link or a content has expired before its time.")
     missing: float = _chance("A completed video is not where it should be: 404.")
+    throttled: float = _chance("An API request is refused: 429 with Retry-After.")
+    broken: float = _chance("An API request meets a mistake of the provider's: 500.")
     late_seconds: float = field(default=3.0, metadata={"help": "How late a late callback is at most."})
     slow_seconds: float = field(default=2.0, metadata={"help": "How long a slow body takes."})
     seed: int = field(default=0, metadata={"help": "Another seed, other mishaps; the same one, the same."})
@@ -58,7 +61,7 @@ MISHAPS = tuple(name for name, most in LIMITS.items() if most == 1.0)
 
 
 class Victim(Protocol):
-    """What a mishap strikes: a job, numbered in the order of creation."""
+    """What a mishap strikes: a job, or a request to an API, numbered in the order in which they come."""
 
     @property
     def number(self) -> int: ...
@@ -69,8 +72,8 @@ class Victim(Protocol):
 class Luck:
     """Decides what goes wrong and counts it.
 
-    A draw depends on seed, mishap, the number of the job and the turn, and so on no clock and on no
-    other job.
+    A draw depends on seed, mishap, the number of what is struck and the turn, and so on no clock and on
+    no other job.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,6 @@ from datetime import datetime
 
 from receiver.sandbox.forms import Upload
 from receiver.sandbox.jobs import JobStatus, Order, VideoJob
-from receiver.sandbox.mischief import Luck
 from receiver.sandbox.refusals import Refusal, missing, wrong_type, wrong_value
 
 MODELS = ("sora-2", "sora-2-pro", "sora-2-2025-10-06", "sora-2-pro-2025-10-06", "sora-2-2025-12-08")
@@ -53,14 +52,12 @@ def read_remix(fields: Mapping[str, object], source: VideoJob) -> Order:
     )
 
 
-def show(job: VideoJob, now: datetime, *, luck: Luck) -> dict[str, object]:
+def show(job: VideoJob, now: datetime) -> dict[str, object]:
     """Write the video object."""
     status = job.status.value
     progress = int(job.progress(now))
     if job.status is JobStatus.PENDING:
         status = "queued" if progress < _QUEUED_PERCENT else "in_progress"
-        if status == "in_progress" and luck.foresees("unknown_status", job):
-            status = "archived"
     is_completed = job.status is JobStatus.COMPLETED
     return {
         "id": job.id,

@@ -8,6 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from receiver.sandbox.turnstile import WAIT, Turned
+
 
 class Refusal(Exception):
     """A request that is answered with an error object; the message says what to change."""
@@ -58,6 +60,15 @@ def unauthorized(*, is_given: bool) -> Refusal:
     if is_given:
         return Refusal("Incorrect API key provided.", status=401, code="invalid_api_key")
     return Refusal("You didn't provide an API key: send it as Authorization: Bearer KEY.", status=401)
+
+
+def turned_away(why: Turned) -> Refusal:
+    """Refuse a request that is turned away on purpose."""
+    if why is Turned.THROTTLED:
+        text = "Rate limit reached: try again in a second."
+        return Refusal(text, status=429, kind="rate_limit_exceeded", code="rate_limit_exceeded", headers=WAIT)
+    text = "The server had an error while processing your request."
+    return Refusal(text, status=500, kind="server_error", code="server_error")
 
 
 async def not_served(request: Request, error: Exception) -> Response:
