@@ -16,7 +16,7 @@ from receiver.sandbox.callbacks import Message
 from receiver.sandbox.files import Serving, send
 from receiver.sandbox.forms import read_fields
 from receiver.sandbox.hooks import thin_events
-from receiver.sandbox.jobs import JobStatus, Order, Provider, VideoJob, VideoJobs
+from receiver.sandbox.jobs import JobStatus, Order, Provider, VideoJob
 from receiver.sandbox.keys import bearer_key, is_let_in
 from receiver.sandbox.refusals import Refusal, no_such_video, turned_away, unauthorized, wrong_value
 

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from receiver.sandbox.backstage import Backstage
 from receiver.sandbox.callbacks import Message
 from receiver.sandbox.files import key_url
-from receiver.sandbox.jobs import JobStatus, Order, Provider, VideoJob, VideoJobs
+from receiver.sandbox.jobs import JobStatus, Order, Provider, VideoJob
 from receiver.sandbox.keys import bearer_key, is_let_in
 from receiver.sandbox.loopback import problem_with
 from receiver.sandbox.turnstile import WAIT, Turned
@@ -84,7 +84,7 @@ class CreateVideo(BaseModel):
 
 
 class OpennoteApi:
-    """The two endpoints, for whoever shows one of the keys in `options` (any key if it names none)."""
+    """The two endpoints, for whoever shows one of the keys that are let in."""
 
     def __init__(self, backstage: Backstage) -> None:
         self._backstage = backstage
