@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from receiver.sandbox.forms import Upload
+from receiver.sandbox.forms import FormText, Upload
 from receiver.sandbox.jobs import JobStatus, Order, VideoJob
 from receiver.sandbox.openai import check_image, error_of, read_prompt, seconds_of, title_of
 from receiver.sandbox.refusals import Refusal, missing, wrong_type, wrong_value
@@ -101,9 +101,9 @@ def _text(fields: Mapping[str, object], name: str) -> str:
 def _check_options(fields: Mapping[str, object]) -> None:
     for name, (wanted, in_words) in _TYPES.items():
         value = fields.get(name)
-        # A form has nothing but strings, and true is an int to Python only.
-        is_right = isinstance(value, (wanted, str)) and (wanted is bool or not isinstance(value, bool))
-        if value is not None and not is_right:
+        # True is an int to Python only.
+        is_right = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+        if value is not None and not is_right and not isinstance(value, FormText):
             raise wrong_type(name, in_words, value)
 
 

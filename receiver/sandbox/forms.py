@@ -25,8 +25,14 @@ class Upload:
     content: bytes = field(repr=False)
 
 
+class FormText(str):
+    """A value that came in a form, where numbers and the like are text, too."""
+
+    __slots__ = ()
+
+
 async def read_fields(request: Request) -> dict[str, object]:
-    """Give the fields by name: values of JSON, or strings and uploads. Raise Refusal for what is neither."""
+    """Give the fields by name: values of JSON, or texts and uploads. Raise Refusal for what is neither."""
     header = Message()
     header["Content-Type"] = request.headers.get("content-type", "")
     body = await _body(request)
@@ -57,7 +63,7 @@ def _json(body: bytes) -> dict[str, object]:
     return fields
 
 
-def parts(body: bytes, boundary: str) -> dict[str, str | Upload]:
+def parts(body: bytes, boundary: str) -> dict[str, FormText | Upload]:
     """Take a form apart. Raise Refusal for one that ends too soon, or with a part that has no name."""
     mark = b"\r\n--" + boundary.encode("latin-1", "replace")
     first, *rest = (b"\r\n" + body).split(mark)
@@ -66,7 +72,7 @@ def parts(body: bytes, boundary: str) -> dict[str, str | Upload]:
     return dict(_part(one) for one in rest[:-1])
 
 
-def _part(content: bytes) -> tuple[str, str | Upload]:
+def _part(content: bytes) -> tuple[str, FormText | Upload]:
     head, separator, value = content.removeprefix(b"\r\n").partition(b"\r\n\r\n")
     fields = HeaderParser().parsestr(head.decode("utf-8", "replace"))
     name = fields.get_param("name", header="content-disposition")
@@ -74,11 +80,11 @@ def _part(content: bytes) -> tuple[str, str | Upload]:
         raise Refusal("A part of the form has no name.")
     filename = fields.get_filename()
     if filename is None:
-        return name, value.decode("utf-8", "replace")
+        return name, FormText(value.decode("utf-8", "replace"))
     return name, Upload(filename, fields.get_content_type(), value)
 
 
-def _nested(flat: dict[str, str | Upload]) -> dict[str, object]:
+def _nested(flat: dict[str, FormText | Upload]) -> dict[str, object]:
     """Put `name[key]` where JSON has an object: so do the published packages."""
     fields: dict[str, object] = {}
     for name, value in flat.items():
