@@ -116,7 +116,8 @@ class VideosApi:
         told = {"video_id": job.id, "title": job.order.title, "webhook_url": job.order.webhook_url}
         self._backstage.tell("job.created", told)
         self._backstage.runner.start(job, compose=self._events)
-        return JSONResponse(self._shown(job))
+        # However fast it will be, at first it waits.
+        return JSONResponse(self._shown(job) | {"status": "queued", "progress": 0})
 
     async def _events(self, job: VideoJob) -> list[Message]:
         return thin_events(
