@@ -22,6 +22,7 @@ COMMANDS = {
     "handlers": ("setup", "List the handlers and what each would run on."),
     "events": ("events", "List events, newest first."),
     "show": ("events", "Show everything about one event, or its original body."),
+    "watch": ("watch", "Ask about videos until their end is known; list what is asked about."),
     "prune": ("upkeep", "Remove what is old, now; a server does so every hour."),
     "backup": ("upkeep", "Copy the database while the server runs."),
     "rejections": ("events", "List the last requests that were not believed."),

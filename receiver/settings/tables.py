@@ -87,6 +87,23 @@ class RetentionSettings(_Table):
     )
 
 
+class WatchSettings(_Table):
+    """`[watch]`: how providers are asked for videos of which nothing is heard."""
+
+    missed_after: Duration = Field(
+        timedelta(minutes=10), description="How long a callback is waited for before its provider is asked."
+    )
+    deadline: Duration = Field(timedelta(hours=24), description="When a video is given up.")
+    first_interval: Duration = Field(
+        timedelta(seconds=5), gt=timedelta(0), description="Between the first questions about a video."
+    )
+    longest_interval: Duration = Field(
+        timedelta(minutes=5), gt=timedelta(0), description="Between the last ones."
+    )
+    requests_per_second: float = Field(5.0, gt=0, le=1000, description="Questions of all watches together.")
+    concurrency: int = Field(8, ge=1, le=1000, description="Answers that are waited for at a time.")
+
+
 class LogSettings(_Table):
     """`[log]`: what is written to standard error."""
 
@@ -163,6 +180,7 @@ class Settings(_Table):
     admin: AdminSettings = AdminSettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
+    watch: WatchSettings = WatchSettings()
     log: LogSettings = LogSettings()
     sources: dict[str, Annotated[SourceSettings, Field(discriminator="kind")]] = Field(default_factory=dict)
     handlers: HandlersSettings = HandlersSettings()

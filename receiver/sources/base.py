@@ -18,6 +18,9 @@ RETRIEVE = "receiver.retrieve"
 CONFIRM = "receiver.confirm"
 """The receiver's own job that asks whether a callback is true."""
 
+WATCH_EXPIRED = "watch_expired"
+"""Status and code of a failure that the receiver itself has noticed: nothing was heard of a video."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 """Header names in lower case and values, as they arrived, in their order."""
 
@@ -154,6 +157,13 @@ class Source(Protocol):
         """Ask how a video stands; None when no key for that is configured, or there is no such request.
 
         The answer is read by `read`, with an admission whose `request_id` is the video's id.
+        """
+        ...
+
+    def watch_expired(self, video_id: str, reason: str) -> Payload:
+        """The body of a failure that nobody has told of: in this kind's own shape, its code `watch_expired`.
+
+        Its status is `watch_expired`, too, and it is read by `read` like an answer to `status_request`.
         """
         ...
 

@@ -16,6 +16,7 @@ from receiver.signing import LONGEST_HEADER, MOST_SIGNATURES, Signature, read_se
 from receiver.sources import video_object
 from receiver.sources.base import (
     RETRIEVE,
+    WATCH_EXPIRED,
     Admission,
     ApiRequest,
     Denied,
@@ -92,6 +93,11 @@ class Gateway:
     def status_request(self, video_id: str) -> ApiRequest:
         """GET /videos/{video_id}."""
         return ApiRequest(self._video_url(video_id), self._api_url, headers=self._headers)
+
+    def watch_expired(self, video_id: str, reason: str) -> Payload:
+        """A video object that says so."""
+        error: Payload = {"code": WATCH_EXPIRED, "message": reason}
+        return {"id": video_id, "object": "video", "status": WATCH_EXPIRED, "error": error}
 
     def fingerprint(self, headers: Headers) -> str:
         """Redact headers for keeping."""

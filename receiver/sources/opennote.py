@@ -17,6 +17,7 @@ from receiver.settings import OpennoteSettings
 from receiver.sources import fields
 from receiver.sources.base import (
     CONFIRM,
+    WATCH_EXPIRED,
     Admission,
     ApiRequest,
     Denied,
@@ -36,7 +37,7 @@ CHECKED = (b"x-webhook-platform", b"x-origin", b"x-organization-id", b"x-api-key
 INLINE_PATH = ("response", "b64_video")
 
 _IN_PROGRESS = frozenset({"pending", "queued", "in_progress", "processing", "running", "started"})
-_FAILED = frozenset({"failed", "cancelled", "canceled", "expired", "watch_expired"})
+_FAILED = frozenset({"failed", "cancelled", "canceled", "expired", WATCH_EXPIRED})
 # An object with one of these is about practice problems, whatever its status says.
 _FOREIGN_KEYS = ("set_id", "total_problems")
 
@@ -144,6 +145,11 @@ class Opennote:
         """GET /v1/video/status/{video_id}, with the first of the live keys."""
         url = f"{self._api_url.rstrip('/')}/v1/video/status/{quote(video_id, safe='')}"
         return ApiRequest(url, self._api_url, headers={"Authorization": f"Bearer {self._api_key}"})
+
+    def watch_expired(self, video_id: str, reason: str) -> Payload:
+        """A status object that says so."""
+        told: Payload = {"success": False, "status": WATCH_EXPIRED, "video_id": video_id}
+        return {**told, "error": WATCH_EXPIRED, "message": reason}
 
     def fingerprint(self, headers: Headers) -> str:
         """Redact headers for keeping."""

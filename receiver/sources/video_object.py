@@ -11,7 +11,7 @@ from datetime import datetime
 
 from receiver.model import EventType, Payload, Video
 from receiver.sources import fields
-from receiver.sources.base import Admission, Digests, News
+from receiver.sources.base import WATCH_EXPIRED, Admission, Digests, News
 
 VIDEO, THUMBNAIL, SPRITESHEET = VARIANTS = ("video", "thumbnail", "spritesheet")
 """What the content of a finished video can be had as."""
@@ -26,9 +26,7 @@ _ENDS = {"video.completed": "completed", "video.failed": "failed"}
 # In lower case, with underscores. What is none of these is unknown, and says nothing about an end.
 _STATUSES = {
     "completed": frozenset({"completed", "succeeded", "success", "done", "finished"}),
-    "failed": frozenset(
-        {"failed", "failure", "cancelled", "canceled", "expired", "rejected", "watch_expired"}
-    ),
+    "failed": frozenset({"failed", "failure", "cancelled", "canceled", "expired", "rejected", WATCH_EXPIRED}),
     "progress": frozenset(
         {
             *("queued", "in_progress", "processing", "pending", "running", "started", "starting"),

@@ -26,6 +26,7 @@ from receiver.store.base import (
 )
 from receiver.store.findings import RemoteFindings
 from receiver.store.link import Link
+from receiver.store.watches import RemoteWatches
 
 _ANSWER_SECONDS = 10.0
 _RECORD_SECONDS = 3.0
@@ -49,6 +50,7 @@ class Remote:
         self._batch: list[tuple[Arrival, Recorded]] = []
         self._sender: asyncio.Task[None] | None = None
         self.findings = RemoteFindings(self._ask)
+        self.watches = RemoteWatches(self._ask)
 
     async def connect(self) -> Remote:
         """Connect and compare versions. Raise StoreDown (nobody serves), StoreError (another version)."""

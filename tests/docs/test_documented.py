@@ -24,6 +24,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "deploy/README.md",
     "deploy/REFERENCE.md",
+    "deploy/WATCHES.md",
     "handlers/README.md",
 )
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

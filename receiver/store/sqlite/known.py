@@ -16,6 +16,7 @@ import orjson
 from receiver.record import Arrival, Known
 from receiver.store.base import Row
 from receiver.store.sqlite.database import Database
+from receiver.store.watches import NewWatch
 
 GENERATION = 8192
 """Events that are gathered before they go into the table; at most twice as many are in memory."""
@@ -56,8 +57,8 @@ class KnownEvents:
                 self._newest.setdefault((identity, source), {})[what] = Known(seq, event_id, content)
             self._gathered.append((hash_of(video_id), seq))
 
-    def of(self, arrivals: Sequence[Arrival]) -> Mapping[Key, Events]:
-        """The events that are known of the arrivals' videos; `add` adds to what is returned, too."""
+    def of(self, arrivals: Sequence[Arrival | NewWatch]) -> Mapping[Key, Events]:
+        """The events that are known of the videos that are meant; `add` adds to what is returned, too."""
         wanted = {(arrival.identity, arrival.source): arrival.video_id for arrival in arrivals}
         found: dict[Key, Events] = {key: {} for key in wanted}
         triples = [(hash_of(video_id), *key) for key, video_id in wanted.items()]
