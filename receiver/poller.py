@@ -13,7 +13,8 @@ from receiver.question import Inquirer
 from receiver.sources.base import Source
 from receiver.store.watches import Watch, Watches
 
-_LONGEST_WAIT_SECONDS = 30.0
+_LONGEST_WAIT_SECONDS = 5.0
+_BUSY_WAIT_SECONDS = 0.25
 _STORE_AWAY_SECONDS = 1.0
 _UNRECORDED_SECONDS = 5.0
 
@@ -81,7 +82,9 @@ class Poller:
         """The next watch that is due; None when there was none for a while."""
         now = self._clock()
         in_peace = {name: until - now for name, until in self._peace.items() if until > now}
-        wait = min([_LONGEST_WAIT_SECONDS, *in_peace.values()])
+        # Of what is busy now the store says nothing while it waits, and it may be due again any time.
+        longest = _BUSY_WAIT_SECONDS if self._tasks else _LONGEST_WAIT_SECONDS
+        wait = min([longest, *in_peace.values()])
         sources = [name for name in self._sources if name not in in_peace]
         try:
             due = await self._watches.due(

@@ -16,7 +16,6 @@ from receiver.signing import LONGEST_HEADER, MOST_SIGNATURES, Signature, read_se
 from receiver.sources import video_object
 from receiver.sources.base import (
     RETRIEVE,
-    WATCH_EXPIRED,
     Admission,
     ApiRequest,
     Denied,
@@ -96,8 +95,7 @@ class Gateway:
 
     def watch_expired(self, video_id: str, reason: str) -> Payload:
         """A video object that says so."""
-        error: Payload = {"code": WATCH_EXPIRED, "message": reason}
-        return {"id": video_id, "object": "video", "status": WATCH_EXPIRED, "error": error}
+        return video_object.watch_expired(video_id, reason)
 
     def fingerprint(self, headers: Headers) -> str:
         """Redact headers for keeping."""

@@ -88,6 +88,12 @@ def content_id(payload: Payload) -> str | None:
     return fields.identity(payload.get("id")) if _what(payload) == "completed" else None
 
 
+def watch_expired(video_id: str, reason: str) -> Payload:
+    """A video object of a failure that the receiver itself has noticed."""
+    error: Payload = {"code": WATCH_EXPIRED, "message": reason}
+    return {"id": video_id, "object": "video", "status": WATCH_EXPIRED, "error": error}
+
+
 def _news_of_event(payload: Payload, admission: Admission, body: bytes | None, digests: Digests) -> News:
     kind = fields.word(fields.text(payload.get("type")) or "", "type")
     video_id = fields.identifier(_data(payload).get("id"), "data.id")

@@ -49,8 +49,8 @@ class Remote:
         self._connecting = asyncio.Lock()
         self._batch: list[tuple[Arrival, Recorded]] = []
         self._sender: asyncio.Task[None] | None = None
-        self.findings = RemoteFindings(self._ask)
         self.watches = RemoteWatches(self._ask)
+        self.findings = RemoteFindings(self._ask)
 
     async def connect(self) -> Remote:
         """Connect and compare versions. Raise StoreDown (nobody serves), StoreError (another version)."""

@@ -85,7 +85,6 @@ class Service(Looking):
             self._intake = Intake(self._database)
             self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
             self._retention = Retention(self._database, self._intake)
-            self.findings = Findings(self._database, self._intake, write=self._write)
             self.watches = Watching(
                 self._intake,
                 self._reads,
@@ -94,6 +93,7 @@ class Service(Looking):
                 monotonic=monotonic,
                 ring=self._bell.ring,
             )
+            self.findings = Findings(self._database, self._intake, write=self._write)
             if run is not None:
                 self._take_over(run)
         except sqlite3.DatabaseError as error:

@@ -79,8 +79,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "check": lambda service, a: service.check(),
     "prune": lambda service, a: _prune(service, *a),
     "prunable": _prunable,
-    "findings.learn": lambda service, row: service.findings.learn(Learned(*row)),
-    "findings.refute": lambda service, a: service.findings.refute(a[0], Rejection(*a[1])),
     "watches.add": lambda service, rows: service.watches.add([NewWatch(*row) for row in rows]),
     "watches.due": lambda service, a: _watches_due(service, *a),
     "watches.note": lambda service, a: service.watches.note(a[0], Seen(*a[1])),
@@ -88,4 +86,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "watches.expire": lambda service, a: _expire(service, *a),
     "watches.page": lambda service, a: _watches(service, *a),
     "watches.of": lambda service, a: _watch_of(service, *a),
+    "findings.learn": lambda service, row: service.findings.learn(Learned(*row)),
+    "findings.refute": lambda service, a: service.findings.refute(a[0], Rejection(*a[1])),
 }

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from receiver.errors import Unavailable
-from receiver.store.base import EventFilter, Store
+from receiver.store.base import EventFilter, Keep, Receipt, Rejection, Store
 from receiver.store.service import wall_ms
 from receiver.store.watches import Ending, NewWatch, Opened, Outcome, Seen, Watch
-from tests.contract.stand import AGES_AGO, Opening, arrival, failing
+from tests.contract.stand import AGES_AGO, Opening, arrival, claim_one, failing, ready
 
 FAR = AGES_AGO + 10**12
 PROGRESS = Outcome.PROGRESS.value
@@ -322,3 +322,90 @@ async def test_an_event_is_recorded_as_ever_beside_a_watch(store: Store) -> None
     assert [receipt.verdict for receipt in receipts] == ["accepted", "duplicate"]
     (event,) = await store.events(EventFilter(video="v1"), limit=10, before=None)
     assert event["duplicates"] == 1
+
+
+# Being removed.
+
+
+async def _prune(store: Store, before: int, *, count: int = 20) -> int:
+    """Remove what is old in steps of a few; return how many watches were."""
+    keep = Keep(before, before, before)
+    announced = (await store.prunable(keep)).watches
+    pruned = await store.prune(keep, count=count)
+    removed = pruned.watches
+    while pruned.step is not None:
+        pruned = await store.prune(keep, pruned.step, count=count)
+        removed += pruned.watches
+    assert removed == announced
+    return removed
+
+
+@pytest.mark.anyio
+async def test_a_watch_is_removed_when_it_was_over_for_long_enough(store: Store) -> None:
+    for number in range(5):
+        await opened(store, f"v{number}")
+        await store.record(arrival(f"v{number}", received_at=AGES_AGO + number))
+    await opened(store, "open")
+    assert await _prune(store, AGES_AGO) == 0
+    assert await _prune(store, AGES_AGO + 3, count=2) == 3
+    assert [watch.video_id for watch in await store.watches.page(ended=True)] == ["open", "v4", "v3"]
+
+
+@pytest.mark.anyio
+async def test_an_open_watch_is_removed_only_when_nobody_gave_it_up_for_as_long(store: Store) -> None:
+    await opened(store, "stranded", deadline_at=AGES_AGO + 100)
+    await opened(store, "late", deadline_at=AGES_AGO + 200)
+    assert await _prune(store, AGES_AGO + 200) == 1
+    assert [watch.video_id for watch in await due(store)] == ["late"]
+    await store.record(arrival("stranded"))
+    assert (await store.figures())["watches"] == 1
+
+
+@pytest.mark.anyio
+async def test_what_a_video_is_watched_for_is_shown_with_its_events(store: Store) -> None:
+    first = arrival(what="progress", watch=(AGES_AGO, FAR), status="pending", progress=7.0)
+    await store.record(first)
+    (row,) = await store.events(EventFilter(), limit=1, before=None)
+    assert (row["watch_status"], row["watch_progress"]) == ("pending", 7.0)
+    assert (await store.event(first.event_id))["watch"] == (await found(store))._asdict()
+    await store.record(arrival())
+    rows = await store.events(EventFilter(), limit=2, before=None)
+    assert [row["watch_status"] for row in rows] == [None, None]
+    assert (await store.event(first.event_id))["watch"]["ending"] == "completed"
+
+
+@pytest.mark.anyio
+async def test_a_video_without_a_watch_shows_none(store: Store) -> None:
+    alone = arrival()
+    await store.record(alone)
+    await store.watches.add([wanted(source="other")])
+    assert (await store.event(alone.event_id))["watch"] is None
+
+
+@pytest.mark.anyio
+async def test_a_video_is_given_up_only_while_its_watch_is_open(store: Store) -> None:
+    watch = await opened(store)
+    expiry = arrival(what="failed", status="watch_expired", via="poll", jobs=ready("tell"))
+    receipt = await store.watches.expire(watch.seq, expiry)
+    assert receipt == Receipt("accepted", expiry.event_id)
+    assert (await found(store)).ending == Ending.EXPIRED
+    assert await claim_one(store, "w", "tell")
+    await opened(store, "v2")
+    await store.record(arrival("v2"))
+    late = arrival("v2", what="failed", status="watch_expired", via="poll")
+    assert await store.watches.expire((await found(store, "v2")).seq, late) is None
+    assert await store.watches.expire(watch.seq, arrival("v3", what="failed")) is None
+    assert len(await store.events(EventFilter(), limit=10, before=None)) == 2
+
+
+@pytest.mark.anyio
+async def test_an_end_that_is_refuted_was_none_and_the_watch_goes_on(store: Store) -> None:
+    await opened(store)
+    forged, true = arrival(), arrival()
+    await store.record(forged)
+    await store.findings.refute(forged.event_id, Rejection(AGES_AGO, "opennote", 401, "refuted", "peer"))
+    assert [watch.video_id for watch in await due(store)] == ["v1"]
+    assert (await store.record(true)).verdict == "accepted"
+    assert (await found(store)).ending == Ending.COMPLETED
+    await store.findings.refute(forged.event_id, Rejection(AGES_AGO, "opennote", 401, "refuted", "peer"))
+    assert await due(store) == []

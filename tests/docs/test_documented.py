@@ -220,7 +220,7 @@ def test_nobody_but_the_settings_reads_the_environment() -> None:
 
 
 def test_no_statement_on_the_tables_stands_in_python() -> None:
-    statement = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE)\b")
+    statement = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE)\s")
     found = {
         module
         for module in MODULES

@@ -11,7 +11,7 @@ from receiver.bucket import Bucket
 
 def turns(bucket: Bucket, *, begin: float, end: float) -> list[float]:
     """When turns are taken by somebody who always wants one."""
-    now, taken = begin, []
+    now, taken = begin, list[float]()
     while True:
         now += bucket.seconds_to_wait(now)
         if now >= end:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from receiver.sandbox.callbacks import Callbacks, Message, problem_with
+from receiver.sandbox.callbacks import Callbacks, Message
 from receiver.sandbox.jobs import CallbackTry, Order, VideoJob
+from receiver.sandbox.loopback import problem_with
 from receiver.sandbox.mischief import Luck
 from receiver.sandbox.options import Behaviour, silent
 

@@ -41,8 +41,9 @@ class Intake:
             self._database.set_value(key, str(seq))
 
     def disown(self, event: Row) -> None:
-        """Know no more of an event whose row stays."""
+        """Know no more of an event whose row stays: what it ended goes on."""
         self._known.disown(event)
+        self.watches.reopen(event)
 
     def record(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Write arrivals in their order; the receipts are valid after the commit."""

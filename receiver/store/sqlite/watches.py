@@ -8,6 +8,7 @@ import orjson
 
 from receiver.record import Arrival, Known
 from receiver.sources.base import WATCH_EXPIRED
+from receiver.store.base import Row
 from receiver.store.sqlite.database import Database
 from receiver.store.watches import Ending, NewWatch, Opened, Outcome, Seen, Watch
 
@@ -113,6 +114,12 @@ class Watches:
     def _end(self, watch: int, ending: Ending, at: int, seen: Mapping[str, object]) -> bool:
         ended = {**seen, "seq": watch, "at": at, "ending": ending.value}
         return self._close(self._database.execute("end_watch", ended).fetchall()) > 0
+
+    def reopen(self, event: Row) -> None:
+        """Ask on about a video whose end, as this event had it, was none."""
+        wanted = {name: event[name] for name in ("source", "video_id", "identity")}
+        for (seq,) in self._database.execute("reopen_watch", {**wanted, "ending": event["what"]}).fetchall():
+            self.open[event["identity"], event["source"]] = seq
 
     def remove(self, watches: Sequence[int], *, before: int) -> int:
         """Remove what was over before a time; return how many."""

@@ -11,4 +11,4 @@ WHERE event = (SELECT seq FROM events WHERE id = :event) AND state NOT IN ('done
 -- The provider denies what an event says; once.
 UPDATE events SET refuted_at = :at, warnings = json_insert(warnings, '$[#]', 'refuted')
 WHERE id = :event AND refuted_at IS NULL
-RETURNING seq, identity, source, what;
+RETURNING seq, identity, source, what, video_id;

@@ -3,7 +3,7 @@
 -- JSON array.
 SELECT e.seq, e.id, e.source, e.type, e.identity, e.what, e.video_id, e.status, e.title, e.received_at,
        e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind,
-       w.seq AS watch, w.status AS watch_status, w.progress AS watch_progress
+       w.status AS watch_status, w.progress AS watch_progress
 FROM json_each(:seqs) AS wanted CROSS JOIN events AS e ON e.seq = wanted.value
 LEFT JOIN watches AS w
     ON w.source = e.source AND w.video_id = e.video_id AND w.identity = e.identity AND w.ended_at IS NULL

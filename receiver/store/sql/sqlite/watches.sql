@@ -66,6 +66,12 @@ UPDATE watches SET ended_at = :at, ending = :ending, status = coalesce(:status, 
 WHERE seq = :seq AND ended_at IS NULL
 RETURNING identity, source;
 
+-- name: reopen_watch
+-- What had ended a watch turned out to be untrue.
+UPDATE watches SET ended_at = NULL, ending = NULL
+WHERE source = :source AND video_id = :video_id AND identity = :identity AND ending = :ending
+RETURNING seq;
+
 -- name: listed_watches
 -- Watches, the newest first; of one source, and those that have ended only when they are wanted.
 SELECT seq, source, kind, identity, video_id, opened_at, next_at, deadline_at, asked, unanswered,
