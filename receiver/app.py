@@ -22,6 +22,7 @@ from receiver.errors import CommandFailed, SettingsError, StoreDown, UsageError
 from receiver.router import HandlerCard
 from receiver.settings import Settings
 from receiver.sockets import bind, inherited
+from receiver.sources.base import OWN_JOBS
 from receiver.store.remote import Remote
 from receiver.supervisor import REFUSED, Child, output_of
 
@@ -206,7 +207,7 @@ class _Family:
 
     async def _list_handlers(self, reader: int | None) -> None:
         self._cards = await (self._cards_of_child() if reader is None else self._cards_of_worker(reader))
-        self._crew.handlers = frozenset(card.name for card in self._cards)
+        self._crew.handlers = frozenset(card.name for card in self._cards) | OWN_JOBS
         self.log.info("handlers.loaded", handlers=[card.name for card in self._cards])
 
     async def _cards_of_worker(self, reader: int) -> list[HandlerCard]:

@@ -17,6 +17,7 @@ from receiver.fetch import Fetcher
 from receiver.model import LongString, utc
 from receiver.router import Handler
 from receiver.settings import Settings
+from receiver.sources.base import OWN_JOBS
 from receiver.store.base import Row
 
 
@@ -36,7 +37,7 @@ class Attempts:
         """Build the event that a claimed job is about."""
         body: str | None = row["body"]
         payload = orjson.loads(body) if body is not None else row["payload"]
-        video = sources.video_of(row["kind"], payload)
+        video = sources.video_of(row["kind"], row["object"] or payload)
         if video.id is None:
             video = video.model_copy(update={"id": row["video_id"]})
         strings = tuple(LongString.model_validate(string) for string in row["strings"] or ())
@@ -73,6 +74,6 @@ class Attempts:
             idempotency_key=f"{event.id}:{handler.name}",
             replay=row["replay"],
             settings=self._settings.get(handler.router_name),
-            results=row["results"],
+            results={name: result for name, result in row["results"].items() if name not in OWN_JOBS},
             deadline=datetime.now(UTC) + handler.timeout,
         )

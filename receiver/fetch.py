@@ -205,10 +205,10 @@ class Fetcher:
         if status in _TRY_AGAIN or status >= 500:
             asks = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
             wait = retry_after_seconds(retry_after, now=self._now()) if asks else None
-            return Unfinished(_phrase(status), retry_after_seconds=wait)
+            return Unfinished(phrase(status), retry_after_seconds=wait)
         if 300 <= status < 400:
-            return Hopeless(f"{_phrase(status)}: redirects are not followed")
-        return Hopeless(_phrase(status))
+            return Hopeless(f"{phrase(status)}: redirects are not followed")
+        return Hopeless(phrase(status))
 
 
 def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
@@ -231,10 +231,10 @@ async def _link_refusal(answer: Answer) -> str:
         async with asyncio.timeout(5):
             text = await answer.read(limit=8192)
     if b"expired" in text.lower():
-        return f"link_expired: {_phrase(answer.status)}, the link has expired"
+        return f"link_expired: {phrase(answer.status)}, the link has expired"
     if answer.status == HTTPStatus.FORBIDDEN:
-        return f"{_phrase(answer.status)}: an expired or forbidden link"
-    return _phrase(answer.status)
+        return f"{phrase(answer.status)}: an expired or forbidden link"
+    return phrase(answer.status)
 
 
 def _past_deadline() -> Unfinished:
@@ -251,7 +251,8 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() else None
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
+    """A status as an operator knows it: `404 Not Found`."""
     with suppress(ValueError):
         return f"{status} {HTTPStatus(status).phrase}"
     return str(status)

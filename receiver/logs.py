@@ -37,6 +37,7 @@ EVENTS = {
     "logs.dropped": "how many lines were lost while nobody read the log",
     "handlers.loaded": "which handlers will get jobs",
     "event.recorded": "a delivery became an event, durably",
+    "event.refuted": "a provider denies what a callback said; no handler gets to see it",
     "delivery.repeated": "a delivery was a duplicate of a recorded event",
     "delivery.conflicted": "a delivery contradicts a completed event; nothing is dispatched",
     "deliveries.summed": "how many more were recorded in the last second, when there are too many to tell",

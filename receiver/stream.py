@@ -74,7 +74,9 @@ def open_stream(
     """
     if isinstance(place, LinkedVideo):
         return VideoStream(_linked(place, fetcher, seconds_left, kept))
-    return VideoStream(_inline(event, place))
+    if isinstance(place, NoVideo):
+        return VideoStream(_nothing(place.reason))
+    return VideoStream(_nothing("the event names no video") if place is None else open_inline(event, place))
 
 
 async def _linked(
@@ -133,11 +135,13 @@ def _strong(etag: str | None) -> str | None:
     return etag if etag and etag.startswith('"') else None
 
 
-async def _inline(event: Event, place: InlineVideo | NoVideo | None) -> AsyncGenerator[bytes, None]:
-    if place is None:
-        raise Hopeless("the event names no video")
-    if isinstance(place, NoVideo):
-        raise Hopeless(place.reason)
+async def _nothing(reason: str) -> AsyncGenerator[bytes, None]:
+    raise Hopeless(reason)
+    yield b""  # which makes it a generator
+
+
+async def open_inline(event: Event, place: InlineVideo) -> AsyncGenerator[bytes, None]:
+    """Decode the video that the body itself carries. Raise Hopeless, also when its file is gone."""
     string = event.body.long_string(place.path)
     if string is None:
         yield inline.decode_text(_text_at(event.payload, place.path))

@@ -169,8 +169,9 @@ def _whole_json(row: Row) -> dict[str, Any]:
 
     return {
         **event_json(row),
-        "video": sources.video_of(row["kind"], payload).model_dump(mode="json"),
+        "video": sources.video_of(row["kind"], row["object"] or payload).model_dump(mode="json"),
         "payload": payload,
+        "object": row["object"],
         "body_sha256": row["body_sha256"],
         "jobs": [readable(job) for job in row["jobs"]],
         "attempts": [readable(attempt) for attempt in row["attempts"]],

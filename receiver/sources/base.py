@@ -17,6 +17,8 @@ RETRIEVE = "receiver.retrieve"
 """The receiver's own job that looks a video up whose callback says next to nothing."""
 CONFIRM = "receiver.confirm"
 """The receiver's own job that asks whether a callback is true."""
+OWN_JOBS = frozenset({RETRIEVE, CONFIRM})
+
 WATCH_EXPIRED = "watch_expired"
 """Status and code of a failure that the receiver itself has noticed: nothing was heard of a video."""
 
@@ -111,6 +113,12 @@ class ApiRequest:
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def path(self) -> str:
+        """The path of its URL, without the query string."""
+        _, _, rest = self.url.partition("://")
+        return f"/{rest.partition('/')[2].partition('?')[0]}"
 
 
 class Digests(NamedTuple):

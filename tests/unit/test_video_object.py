@@ -287,3 +287,13 @@ def test_an_event_is_told_from_a_video_by_its_form() -> None:
     assert is_event({"type": "video.completed", "data": {}})
     assert not is_event(ANSWER)
     assert not is_event({"type": "video", "status": "completed", "id": "v", "data": None})
+
+
+def test_a_watch_that_expired_is_a_failure_of_the_same_video() -> None:
+    payload = openai().watch_expired("video_1", "no end of it was heard of")
+    found = openai().read(payload, Admission("video_1"), b"", Digests(None))
+
+    assert (found.key, found.type, found.status) == ("video_1:failed", "video.failed", "watch_expired")
+    assert video_of("openai", payload).error == VideoFailure(
+        code="watch_expired", message="no end of it was heard of"
+    )
