@@ -86,7 +86,8 @@ def _changed(former: Mischief, wanted: Any) -> Mischief:
 
 
 def _seen(job: VideoJob, base_url: str) -> dict[str, object]:
-    has_link = job.video is not None and not job.order.inline and job.provider is Provider.OPENNOTE
+    is_opennote = job.provider is Provider.OPENNOTE
+    has_link = job.video is not None and not job.order.inline and is_opennote
     return {
         "video_id": job.id,
         "provider": job.provider.value,
@@ -94,6 +95,7 @@ def _seen(job: VideoJob, base_url: str) -> dict[str, object]:
         "is_over": job.is_over,
         "title": job.order.title,
         "created_at": job.created_at.isoformat(),
+        "expires_at": None if job.expires_at is None or is_opennote else job.expires_at.isoformat(),
         "inline": job.order.inline,
         "s3_url": key_url(base_url, job) if has_link else None,
         "sha256": job.video.sha256 if job.video else None,

@@ -56,7 +56,9 @@ async def _body(request: Request) -> bytes:
 def _json(body: bytes) -> dict[str, object]:
     try:
         fields = json.loads(body)
-    except ValueError as error:
+        # Half a surrogate pair is JSON, but can't go back in an answer.
+        json.dumps(fields, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise Refusal("We could not parse the JSON body of your request.") from error
     if not isinstance(fields, dict):
         raise Refusal("The body of the request is no JSON object.")

@@ -130,9 +130,10 @@ class VideosApi:
 
     async def _retrieve(self, request: Request) -> Response:
         job, after = self._found(request), self._backstage.options.poll_after_ms
-        shown, turn = self._shown(job), job.polls
+        shown, is_first = self._shown(job), job.polls == 0
         job.polls += 1
-        if turn == 0 and self._luck.strikes("unknown_status", job):
+        # Whoever is called back is told by a callback.
+        if is_first and job.order.webhook_url is None and self._luck.strikes("unknown_status", job):
             shown["status"] = _UNKNOWN_STATUS
         headers = None if after is None else {"openai-poll-after-ms": str(after)}
         return JSONResponse(shown, headers=headers)

@@ -28,9 +28,12 @@ class Endpoint:
     secrets: Sequence[str] = field(default=(), repr=False)
 
     def change(self, url: str | None, secrets: Sequence[str]) -> None:
-        """Send the events of the videos that are asked for from now on elsewhere. Raise UsageError."""
+        """Send the events of the videos that are asked for from now on elsewhere. Raise UsageError.
+
+        Without secrets the former ones stay: videos that were asked for before may still need them.
+        """
         check_endpoint(url, secrets)
-        self.url, self.secrets = url, tuple(secrets)
+        self.url, self.secrets = url, tuple(secrets) or self.secrets
 
 
 def thin_events(

@@ -1,7 +1,6 @@
 """OpenAI's own manner of an OpenAI-style API: what may be asked for, and how a video is shown.
 
-Not published and so our own choice: the words of refusals, and that the pictures differ from video to
-video.
+Not published and so our own choice: the words of refusals, and when a video is no longer queued.
 """
 
 from __future__ import annotations

@@ -8,11 +8,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from receiver.errors import Refused
 from receiver.sandbox.turnstile import WAIT, Turned
 
 
-class Refusal(Exception):
-    """A request that is answered with an error object; the message says what to change."""
+class Refusal(Refused):
+    """A request that is answered with an error object; the message says what to change.
+
+    As with the providers it may repeat what was sent, but never a key.
+    """
 
     def __init__(
         self,
@@ -66,7 +70,7 @@ def turned_away(why: Turned) -> Refusal:
     """Refuse a request that is turned away on purpose."""
     if why is Turned.THROTTLED:
         text = "Rate limit reached: try again in a second."
-        return Refusal(text, status=429, kind="rate_limit_exceeded", code="rate_limit_exceeded", headers=WAIT)
+        return Refusal(text, status=429, kind="requests", code="rate_limit_exceeded", headers=WAIT)
     text = "The server had an error while processing your request."
     return Refusal(text, status=500, kind="server_error", code="server_error")
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -143,7 +142,7 @@ async def test_the_python_package_knows_every_error_by_its_name() -> None:
 async def test_the_python_package_gets_past_requests_that_are_turned_away() -> None:
     async with standing(delay=0) as base_url, sdk(base_url, max_retries=10) as client:
         async with httpx.AsyncClient(base_url=base_url, trust_env=False) as plain:
-            await plain.post("/_sandbox/misbehave", json={"broken": 0.5})
+            await plain.post("/_sandbox/misbehave", json={"broken": 0.3, "seed": 1})
             assert (await client.videos.create_and_poll(prompt="Rain.")).status == "completed"
             await plain.post("/_sandbox/misbehave", json={"broken": 0, "throttled": 1})
             with pytest.raises(openai.RateLimitError) as refused:
@@ -152,6 +151,19 @@ async def test_the_python_package_gets_past_requests_that_are_turned_away() -> N
         assert refused.value.response.headers["Retry-After"] == "1"
         assert counts["broken"] > 0
         assert counts["throttled"] == 1
+
+
+async def test_the_python_package_gets_a_video_of_a_gateway_without_callbacks() -> None:
+    async with standing(delay=0.5) as base_url, sdk(f"{base_url}/compatible") as client:
+        video = await client.videos.create(prompt="Rain.", model="seedance", size="720x1280", seconds="4")
+        seen: set[str] = set()
+        while video.status not in ("completed", "failed"):
+            seen.add(video.status)
+            await asyncio.sleep(0.02)
+            video = await client.videos.retrieve(video.id)
+        assert seen == {"queued", "NOT_START", "running", "processing"}
+        content = (await client.videos.download_content(video.id)).content
+        assert hashlib.sha256(content).hexdigest() == (await jobs(base_url))[video.id]["sha256"]
 
 
 async def test_the_python_package_believes_what_the_sandbox_sends_and_nothing_else() -> None:
@@ -176,16 +188,16 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("package.json", "package-lock.json", ".npmrc", "videos.mjs"):
         shutil.copy(NODE / name, folder)
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    try:
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("no registry of npm answers")
     if ended.returncode and any(code in ended.stderr for code in _UNREACHED):
-        reason = f"npm can't reach a registry that has openai: {ended.stderr[-300:]}"
-        sys.stderr.write(f"\nSKIPPED: {reason}\n")
-        pytest.skip(reason)
+        pytest.skip(f"no registry of npm has the package: {ended.stderr.splitlines()[0]}")
     assert ended.returncode == 0, ended.stderr
     return folder
 
 
-@pytest.mark.debian
 async def test_the_package_for_node_does_all_of_it(node: Path) -> None:
     async with standing() as base_url:
         process = await asyncio.create_subprocess_exec(

@@ -92,8 +92,10 @@ async def test_a_video_fails_and_its_event_says_so() -> None:
 
 async def test_an_event_of_an_unknown_type_comes_before_the_real_one() -> None:
     async with signed_hook() as hook, gateways(hook, unknown_status=1) as sandbox:
-        await sandbox.create()
+        video_id = await sandbox.create()
         assert types(await hook.heard(2)) == ["video.archived", "video.completed"]
+        assert (await sandbox.show(video_id))["status"] == "completed"
+        assert (await sandbox.counts())["unknown_status"] == 1
 
 
 @pytest.mark.parametrize("path", BOTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -72,6 +73,8 @@ def test_a_name_in_brackets_is_a_field_of_an_object() -> None:
         (b"{", "application/json", "could not parse the JSON"),
         (b"\xff", "application/json", "could not parse the JSON"),
         (b"[]", "application/json", "no JSON object"),
+        (b'{"prompt": "\\ud800"}', "application/json", "could not parse the JSON"),
+        (b"[" * 100_000, "application/json", "could not parse the JSON"),
         (b"prompt=x", "application/x-www-form-urlencoded", "could not parse the JSON"),
         (b"", "", "could not parse the JSON"),
         (b"x", "multipart/form-data", "no boundary"),
@@ -95,6 +98,17 @@ def test_what_can_not_be_read_is_refused(body: bytes, content_type: str, said: s
     with pytest.raises(Refusal, match=said) as refused:
         read(received(body, content_type))
     assert refused.value.status == 400
+
+
+HEAD = st.one_of(
+    st.binary(), st.from_regex(rb"Content-Disposition: form-data; (file)?name\*?\d?\*?=[\"'%\w;=\xff-]*")
+)
+
+
+@given(head=HEAD, value=st.binary(), end=st.sampled_from([b"\r\n--b--", b"\r\n--b", b""]))
+def test_no_bytes_are_more_than_a_form_or_a_refusal(head: bytes, value: bytes, end: bytes) -> None:
+    with suppress(Refusal):
+        parts(b"--b\r\n" + head + b"\r\n\r\n" + value + end, "b")
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read() -> None:

@@ -116,6 +116,12 @@ def test_an_endpoint_that_can_not_be_is_a_usage_error(url: str | None, secrets: 
     assert "not base64" not in str(refused.value)
 
 
+def test_secrets_outlive_the_endpoint_for_videos_that_were_asked_for_before() -> None:
+    endpoint = Endpoint(URL, [SECRET])
+    endpoint.change(None, [])
+    assert (endpoint.url, endpoint.secrets) == (None, [SECRET])
+
+
 def test_secrets_do_not_show_in_the_representation() -> None:
     assert SECRET not in repr(Options(webhook_url=URL, webhook_secrets=(SECRET,)))
     assert SECRET not in repr(Endpoint(URL, [SECRET]))

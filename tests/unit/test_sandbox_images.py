@@ -10,6 +10,8 @@ import pytest
 from receiver.sandbox.images import packaged, picture
 from receiver.sandbox.videos import MediaFile, VideoMaker, find_ffmpeg
 
+STARTS = {"thumbnail": b"RIFF", "spritesheet": b"\xff\xd8\xff"}
+
 
 def decode(path: Path) -> None:
     """Decode a picture; fail with what ffmpeg complains about."""
@@ -37,6 +39,7 @@ async def test_ffmpeg_makes_pictures_of_the_video(tmp_path: Path) -> None:
     for variant, file in made.items():
         content = file.path.read_bytes()
         assert (len(content), b"video_1" in content) == (file.bytes, True)
+        assert content.startswith(STARTS[variant])
         assert packaged(variant)[100:] not in content
         decode(file.path)
 
@@ -48,6 +51,7 @@ async def test_without_ffmpeg_they_are_samples_that_differ(tmp_path: Path, progr
     one, two = await pictures(maker, "video_1"), await pictures(maker, "video_22")
     for variant in ("thumbnail", "spritesheet"):
         assert packaged(variant)[100:] in one[variant].path.read_bytes()
+        assert one[variant].path.read_bytes().startswith(STARTS[variant])
         assert one[variant].sha256 != two[variant].sha256
         decode(one[variant].path)
         decode(two[variant].path)

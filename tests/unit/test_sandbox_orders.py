@@ -266,5 +266,8 @@ def test_a_failed_video_says_why_and_has_nothing_to_be_had() -> None:
         **GATEWAY,
         "error": {"code": "internal_error", "message": "no light"},
     }
-    shown = openai.show(job(openai.read_order({"prompt": "x"})), NOW)
-    assert (shown["completed_at"], shown["expires_at"], shown["error"]) == (None, None, None)
+    failed = job(openai.read_order({"prompt": "x"}))
+    failed.fail("no light", at=NOW)
+    shown = openai.show(failed, NOW)
+    assert (shown["completed_at"], shown["expires_at"]) == (None, None)
+    assert shown["error"] == {"code": "internal_error", "message": "no light"}
