@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Protocol
 
 from receiver import inline
-from receiver.errors import FileChanged, Hopeless, Unfinished
+from receiver.errors import DeadLink, FileChanged, Hopeless, Unfinished
 from receiver.event import Event
-from receiver.fetch import Download, Fetcher
+from receiver.fetch import Download, Fetcher, link_expired
 from receiver.model import Json, Payload
 from receiver.sources.base import InlineVideo, LinkedVideo, NoVideo, VideoPlace
 
@@ -64,6 +66,7 @@ def open_stream(
     *,
     fetcher: Fetcher,
     seconds_left: Callable[[], float],
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
     kept: Kept | None = None,
 ) -> VideoStream:
     """Open the video of an event. `seconds_left` says how long a download may still take.
@@ -73,10 +76,31 @@ def open_stream(
     or Unfinished.
     """
     if isinstance(place, LinkedVideo):
-        return VideoStream(_linked(place, fetcher, seconds_left, kept))
+        chunks = _linked(place, fetcher, seconds_left, kept)
+        return VideoStream(_explained(chunks, place, event.video.expires_at, now))
     if isinstance(place, NoVideo):
         return VideoStream(_nothing(place.reason))
     return VideoStream(_nothing("the event names no video") if place is None else open_inline(event, place))
+
+
+async def _explained(
+    chunks: AsyncGenerator[bytes, None],
+    place: LinkedVideo,
+    expires_at: datetime | None,
+    now: Callable[[], datetime],
+) -> AsyncGenerator[bytes, None]:
+    """Say of a link that is refused what is known of it: that it has expired, or that the key is wrong."""
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+    except DeadLink as error:
+        if error.status == HTTPStatus.UNAUTHORIZED and place.headers:
+            raise Unfinished(f"{error}: the api_key of the source is wrong") from error
+        is_late = expires_at is not None and now() >= expires_at
+        if is_late and not str(error).startswith("link_expired"):
+            raise Hopeless(link_expired(error.status)) from error
+        raise
 
 
 async def _linked(
