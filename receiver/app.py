@@ -23,6 +23,7 @@ from receiver.roster import cards_of_child
 from receiver.router import HandlerCard
 from receiver.settings import Settings
 from receiver.sockets import bind, inherited
+from receiver.sources.base import OWN_JOBS
 from receiver.store.remote import Remote
 from receiver.supervisor import REFUSED, Child
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _STORE_START_SECONDS = 30.0
 _POLL_SECONDS = 0.01
 _WORKER_STOP_SECONDS = 13.0
-_STORE_STOP_SECONDS = 5.0
+_STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,8 @@ class _Family:
             max_memory=config.worker.max_memory,
             log=self.log,
         )
+        self._poller = Child("poller", self._poll_command, log=self.log, may_refuse=False)
+        self._starting: asyncio.Task[None] | None = None
         self._front: Front | None = None
         self._list_to: int | None = None
 
@@ -157,6 +160,9 @@ class _Family:
         listing = ["--list-to", str(self._list_to)] if is_first else []
         options = [*self._config_arguments(), "--name", name, *listing, *self._spec_arguments()]
         return ["-m", "receiver.worker", *options]
+
+    def _poll_command(self, generation: int) -> list[str]:
+        return ["-m", "receiver.poll", *self._config_arguments(), "--run", self._run]
 
     # Starting.
 
@@ -191,7 +197,7 @@ class _Family:
 
     async def _list_handlers(self, reader: int | None) -> None:
         self._cards = await (self._cards_of_child() if reader is None else self._cards_of_worker(reader))
-        self._crew.handlers = frozenset(card.name for card in self._cards)
+        self._crew.handlers = frozenset(card.name for card in self._cards) | OWN_JOBS
         self.log.info("handlers.loaded", handlers=[card.name for card in self._cards])
 
     async def _cards_of_worker(self, reader: int) -> list[HandlerCard]:
@@ -222,7 +228,7 @@ class _Family:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def open(self, listener: socket.socket) -> None:
-        """Answer senders, now that the store and the handlers are known; start the other workers."""
+        """Answer senders, now that the store and the handlers are known; start all others."""
         from receiver.front import Front
 
         self._front = Front(
@@ -237,6 +243,15 @@ class _Family:
         await self._crew.start_others()
         if self._crew.workers:
             self._crew.watch()
+        await self._start_poller()
+
+    async def _start_poller(self) -> None:
+        """Ask about videos, as soon as there is a provider that can be asked."""
+        if self._front is not None and self._front.can_ask and self._poller.generation == 0:
+            try:
+                await self._poller.start()
+            except OSError as error:  # no process or descriptor is left; what calls back is received as ever
+                self.log.error("process.died", name=self._poller.name, reason=error.strerror)
 
     def reload(self) -> None:
         """Read credentials and handler settings afresh; a bad file changes nothing."""
@@ -248,19 +263,23 @@ class _Family:
         if self._front is not None:
             self._front.use(config)
         self._crew.signal(signal.SIGHUP)
+        self._poller.signal(signal.SIGHUP)
+        self._starting = asyncio.create_task(self._start_poller())
         self.log.info("settings.reloaded", sources=sorted(config.sources))
 
     # Ending: first nobody comes in, then nobody works, then nothing is kept open.
 
     async def drain(self) -> None:
         """Let the endpoint and the workers finish, together."""
-        stopping = self._crew.stop(seconds=_WORKER_STOP_SECONDS)
-        await asyncio.gather(*([self._front.drain()] if self._front else []), stopping)
+        if self._starting is not None:
+            await self._starting
+        stopping = [self._crew.stop(seconds=_WORKER_STOP_SECONDS), self._poller.stop(seconds=_STOP_SECONDS)]
+        await asyncio.gather(*([self._front.drain()] if self._front else []), *stopping)
 
     async def stop(self) -> None:
         """End whatever child still lives, the store last."""
-        await self._crew.stop(seconds=1.0)
+        await asyncio.gather(self._crew.stop(seconds=1.0), self._poller.stop(seconds=1.0))
         if self._front is not None:
             await self._front.close()
         await self._store.close()
-        await self._store_child.stop(seconds=_STORE_STOP_SECONDS)
+        await self._store_child.stop(seconds=_STOP_SECONDS)

@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from receiver import sources
@@ -23,7 +24,9 @@ from receiver.rejections import Rejections
 from receiver.router import HandlerCard
 from receiver.server import create
 from receiver.settings import Settings
+from receiver.sources.base import Source
 from receiver.store.remote import Remote
+from receiver.watching import Patience, can_ask
 
 _UPLOAD_STOP_SECONDS = 5
 
@@ -49,8 +52,9 @@ class Front:
         self._bodies = Bodies(config.bodies_folder, reserve=config.bodies.reserve, permits=permits)
         self._rejections = Rejections(store, wall=_wall_ms, log=log)
         meter = Meter()
+        believed = self._believed(config)
         self._ingress = Ingress(
-            sources.configured(config, redactor_key=store.redactor_key),
+            believed,
             cards=cards,
             intake=store,
             bodies=self._bodies,
@@ -60,6 +64,7 @@ class Front:
             random=os.urandom,
             log=log,
             trusted_proxies=TrustedProxies(config.server.trusted_proxies),
+            patience=Patience.with_caller(config.watch),
             meter=meter,
         )
         folders = {"store": config.database.parent, "bodies": config.bodies_folder}
@@ -83,7 +88,12 @@ class Front:
     def use(self, config: Settings) -> None:
         """Judge by these sources, and by this admin token, from the next request on."""
         self._application.admit(config.admin)
-        self._ingress.use(sources.configured(config, redactor_key=self._store.redactor_key))
+        self._ingress.use(self._believed(config), patience=Patience.with_caller(config.watch))
+
+    def _believed(self, config: Settings) -> Mapping[str, Source]:
+        configured = sources.configured(config, redactor_key=self._store.redactor_key)
+        self.can_ask = can_ask(configured)
+        return configured
 
     async def drain(self) -> None:
         """Accept no more, finish what is under way."""

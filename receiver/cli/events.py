@@ -12,7 +12,7 @@ import click
 
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import age, iso, json_line, local, now_ms, table, window
+from receiver.cli.output import age, iso, json_line, last_seen, local, now_ms, table, watch_json, window
 from receiver.cli.story import tell
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ def _why(row: Row, state: str) -> str:
 def _marks(row: Row) -> str:
     marks = [f"{row['duplicates']} duplicates"] if row["duplicates"] else []
     marks += ["conflict"] if row["conflict"] else []
+    if row.get("watch_status"):
+        marks.append(f"watched: {last_seen(row['watch_status'], row['watch_progress'])}")
     return ", ".join([*marks, *row["warnings"]])
 
 
@@ -167,12 +169,14 @@ def _whole_json(row: Row) -> dict[str, Any]:
 
     return {
         **event_json(row),
-        "video": sources.video_of(row["kind"], payload).model_dump(mode="json"),
+        "video": sources.video_of(row["kind"], row["object"] or payload).model_dump(mode="json"),
         "payload": payload,
+        "object": row["object"],
         "body_sha256": row["body_sha256"],
         "jobs": [readable(job) for job in row["jobs"]],
         "attempts": [readable(attempt) for attempt in row["attempts"]],
         "deliveries": [readable(delivery) for delivery in row["deliveries"]],
+        "watch": None if row["watch"] is None else watch_json(row["watch"]),
     }
 
 

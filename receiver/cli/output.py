@@ -111,6 +111,20 @@ def age(then: int, *, now: int) -> str:
     return f"{seconds}s"
 
 
+def last_seen(status: str | None, progress: float | None) -> str:
+    """What a provider said last of a video."""
+    said = status or "not seen yet"
+    return said if progress is None else f"{said} {progress:.0f} %"
+
+
+def watch_json(watch: Mapping[str, Any]) -> dict[str, Any]:
+    """A watch, as programs get it."""
+    hidden = ("seq", "event", "unanswered")
+    return {
+        key: iso(value) if key.endswith("_at") else value for key, value in watch.items() if key not in hidden
+    }
+
+
 def bytes_in_words(count: int) -> str:
     """A size in its largest fitting binary unit."""
     size = float(count)

@@ -20,7 +20,7 @@ from receiver.sandbox.options import Behaviour, Options
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class _Delay(click.ParamType[timedelta]):
+class _Duration(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
@@ -53,10 +53,29 @@ def _mischief(command: Callable[..., None]) -> Callable[..., None]:
 @click.command
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8100, show_default=True, help="0: a free one.")
-@click.option("--delay", type=_Delay(), default="2s", show_default=True, help="How long a video takes.")
+@click.option("--delay", type=_Duration(), default="2s", show_default=True, help="How long a video takes.")
 @click.option("--organization-id", default="org_sandbox", show_default=True, help="Sent with callbacks.")
 @click.option(
     "--api-key", "api_keys", multiple=True, help="Accept only this key; repeatable.  [default: any]"
+)
+@click.option("--webhook-url", help="Where events of OpenAI-style videos go.  [default: nowhere]")
+@click.option(
+    "--webhook-secret",
+    "webhook_secrets",
+    multiple=True,
+    metavar="whsec_…",
+    help="What they are signed with; repeatable.",
+)
+@click.option(
+    "--expires-after",
+    "lifetime",
+    type=_Duration(),
+    default="1h",
+    show_default=True,
+    help="How long an OpenAI-style video can be had.",
+)
+@click.option(
+    "--poll-after-ms", type=click.IntRange(min=0), help="Ask those who poll to wait: openai-poll-after-ms."
 )
 @_mischief
 @common
@@ -68,15 +87,31 @@ def sandbox(
     delay: timedelta,
     organization_id: str,
     api_keys: tuple[str, ...],
+    webhook_url: str | None,
+    webhook_secrets: tuple[str, ...],
+    lifetime: timedelta,
+    poll_after_ms: int | None,
     **mischief: Any,
 ) -> None:
     """Serve stand-ins for the providers' APIs on loopback, until Ctrl-C.
 
+    Opennote is at the base URL, OpenAI at /v1, a gateway that imitates it (no callbacks, statuses of its
+    own) at /compatible/v1.
+
     P is how often something goes wrong on purpose, from 0 (never) to 1 (always). While it runs, POST
     the same names as JSON to /_sandbox/misbehave; what went wrong is counted at /_sandbox/counts.
     """
-    behaviour = Behaviour(delay=delay, mischief=Mischief(**mischief))
-    run(Options(host, port, organization_id, api_keys, behaviour), as_json=options.as_json)
+    wanted = Options(
+        host,
+        port,
+        organization_id,
+        api_keys,
+        Behaviour(delay=delay, lifetime=lifetime, mischief=Mischief(**mischief)),
+        webhook_url=webhook_url,
+        webhook_secrets=webhook_secrets,
+        poll_after_ms=poll_after_ms,
+    )
+    run(wanted, as_json=options.as_json)
 
 
 def run(options: Options, *, as_json: bool = False) -> None:
@@ -114,6 +149,8 @@ def _greet(base_url: str, options: Options, *, as_json: bool) -> None:
     click.echo(f"sandbox at {base_url} (Ctrl-C ends it)")
     click.echo(f"  curl: curl -H {credential} -d {body} {base_url}/v1/video/create")
     click.echo(f"  SDK:  OpennoteClient(api_key={json.dumps(key)}, base_url={json.dumps(base_url)})")
+    click.echo(f"  OpenAI-style: OpenAI(api_key={json.dumps(key)}, base_url={json.dumps(base_url + '/v1')})")
+    click.echo(f"  without callbacks: {base_url}/compatible/v1")
     click.echo(f"  jobs: {base_url}/_sandbox/jobs")
     mischief = shlex.quote(json.dumps({"failed": 0.5, "truncated": 0.5}))
     click.echo(f"  misbehave: curl -d {mischief} {base_url}/_sandbox/misbehave")

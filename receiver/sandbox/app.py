@@ -13,12 +13,17 @@ import httpx
 from starlette.applications import Starlette
 
 from receiver.sandbox import control, files
+from receiver.sandbox.backstage import Backstage
 from receiver.sandbox.callbacks import Callbacks
+from receiver.sandbox.gateway import COMPATIBLE, OPENAI, VideosApi
+from receiver.sandbox.hooks import Endpoint
 from receiver.sandbox.jobs import VideoJobs
 from receiver.sandbox.mischief import Luck
 from receiver.sandbox.opennote import OpennoteApi
 from receiver.sandbox.options import Options, Tell, silent
+from receiver.sandbox.refusals import not_served
 from receiver.sandbox.runner import Runner
+from receiver.sandbox.turnstile import Turnstile
 from receiver.sandbox.videos import VideoMaker, find_ffmpeg
 
 
@@ -42,15 +47,26 @@ def create_app(
                 luck = Luck()
                 callbacks = Callbacks(client, clock=_now, luck=luck, tell=tell)
                 maker = VideoMaker(Path(directory), find=find)
+                endpoint = Endpoint(options.webhook_url, options.webhook_secrets)
                 async with Runner(jobs, maker, callbacks, luck=luck, tell=tell) as runner:
+                    turnstile = Turnstile(jobs, luck=luck)
+                    backstage = Backstage(
+                        options, jobs, runner, turnstile, endpoint, luck=luck, tell=tell, new_id=_hexadecimal
+                    )
                     app.router.routes[:] = [
-                        *OpennoteApi(options, jobs, runner, luck=luck, tell=tell).routes(),
+                        *OpennoteApi(backstage).routes(),
+                        *VideosApi(OPENAI, backstage).routes(),
+                        *VideosApi(COMPATIBLE, backstage).routes(),
                         *files.routes(jobs, luck=luck),
-                        *control.routes(jobs, luck=luck, base_url=options.base_url),
+                        *control.routes(jobs, endpoint=endpoint, luck=luck, base_url=options.base_url),
                     ]
                     yield
 
-    return Starlette(lifespan=lifespan)
+    return Starlette(lifespan=lifespan, exception_handlers={404: not_served, 405: not_served})
+
+
+def _hexadecimal() -> str:
+    return uuid4().hex
 
 
 def _now() -> datetime:

@@ -8,18 +8,27 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import httpx
 
 from receiver.sandbox.jobs import CallbackTry, Clock, VideoJob
 from receiver.sandbox.mischief import Luck
-from receiver.sandbox.options import Tell, is_loopback
+from receiver.sandbox.options import Tell
 
 _ANSWER_BYTES = 1024
 _PIECES = 8
+
+
+Credentials = Callable[[datetime], dict[str, str]]
+"""Writes the headers by which a try that is sent at this moment is believed."""
+
+
+def _none(_: datetime) -> dict[str, str]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +38,9 @@ class Message:
     url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    forged: dict[str, str] = field(default_factory=dict, repr=False)
-    """Headers in the place of some of these, for a try that nobody should believe."""
-
-
-def problem_with(url: str) -> str | None:
-    """Say why callbacks can't go to a URL; None when they can."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        return "is not a URL"
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        return "is not an absolute http or https URL"
-    if parsed.port is not None and not 0 < parsed.port < 65536:
-        return "has no possible port"
-    if not is_loopback(parsed.host):
-        return "does not lead to a loopback address, and the sandbox calls back nowhere else"
-    return None
+    credentials: Credentials = field(default=_none, repr=False)
+    forged: Credentials | None = field(default=None, repr=False)
+    """Credentials for a try that nobody should believe."""
 
 
 class Callbacks:
@@ -93,9 +88,10 @@ class Callbacks:
 
     async def _try(self, job: VideoJob, message: Message, *, number: int) -> CallbackTry:
         turn = len(job.callbacks)
-        headers = message.headers
+        credentials = message.credentials
         if message.forged and self._luck.strikes("wrong_credentials", job, turn=turn):
-            headers = headers | message.forged
+            credentials = message.forged
+        headers = message.headers | credentials(self._clock())
         body: bytes | AsyncIterator[bytes] = message.body
         if self._luck.strikes("slow", job, turn=turn):
             headers = headers | {"Content-Length": str(len(message.body))}

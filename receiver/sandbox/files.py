@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -17,8 +19,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from receiver.sandbox.callbacks import slowly
-from receiver.sandbox.jobs import VideoJob, VideoJobs
+from receiver.sandbox.jobs import Provider, VideoJob, VideoJobs
 from receiver.sandbox.mischief import Luck
+from receiver.sandbox.videos import MediaFile
 
 _PREFIX = "/videofs"
 _RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.ASCII | re.IGNORECASE)
@@ -34,42 +37,63 @@ def routes(jobs: VideoJobs, *, luck: Luck) -> list[Route]:
 
     async def get(request: Request) -> Response:
         key = request.path_params["key"]
-        job = jobs.find(key.removesuffix(".mp4")) if key.endswith(".mp4") else None
-        if job is None or job.order.inline or job.video is None:
+        is_key = key.endswith(".mp4")
+        job = jobs.find(key.removesuffix(".mp4"), provider=Provider.OPENNOTE) if is_key else None
+        if job is None or job.order.inline or job.video is None or luck.strikes("missing", job):
             return _error(404, "NoSuchKey", f"There is no object with the key {quote(key)}.")
         if luck.strikes("expired", job):
             return _expired(job)
-        turn, job.downloads = job.downloads, job.downloads + 1
-        is_cut = luck.strikes("truncated", job, turn=turn)
-        seconds = job.mischief.slow_seconds if luck.strikes("slow", job, turn=~turn) else 0.0
-        return await send(request, job, is_cut=is_cut, seconds=seconds)
+        return await send(request, job.video, Serving.drawn(job, luck))
 
     return [Route(f"{_PREFIX}/{{key:path}}", get, methods=["GET", "HEAD"])]
 
 
-async def send(request: Request, job: VideoJob, *, is_cut: bool = False, seconds: float = 0.0) -> Response:
-    """Answer with a completed job's file, or the range of it that a GET asks for (RFC 9110, section 14).
+def _invalid_range(size: int) -> Response:
+    unsatisfied = {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
+    return _error(416, "InvalidRange", "The range does not lie within the object.", unsatisfied)
 
-    It takes some `seconds`, and half of it is all there comes when it `is_cut`.
-    """
-    video, finished_at = job.video, job.finished_at
-    if video is None or finished_at is None:
-        raise ValueError(f"the job {job.id} is not completed")
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a file is given away."""
+
+    modified_at: datetime
+    is_cut: bool = False
+    """Whether half of it is all there comes."""
+    seconds: float = 0.0
+    """How long it takes."""
+    refuse_range: Callable[[int], Response] = _invalid_range
+    """Answers a range that a file of this size does not have."""
+
+    @classmethod
+    def drawn(
+        cls, job: VideoJob, luck: Luck, *, refuse_range: Callable[[int], Response] = _invalid_range
+    ) -> Serving:
+        """Have luck decide for the next download of a job that has ended."""
+        turn, job.downloads = job.downloads, job.downloads + 1
+        return cls(
+            job.finished_at or job.created_at,
+            is_cut=luck.strikes("truncated", job, turn=turn),
+            seconds=job.mischief.slow_seconds if luck.strikes("slow", job, turn=~turn) else 0.0,
+            refuse_range=refuse_range,
+        )
+
+
+async def send(request: Request, file: MediaFile, serving: Serving) -> Response:
+    """Answer with a file, or the range of it that a GET asks for (RFC 9110, section 14)."""
     headers = {
-        "ETag": f'"{video.md5}"',
-        "Last-Modified": http_date(finished_at),
+        "ETag": f'"{file.md5}"',
+        "Last-Modified": http_date(serving.modified_at),
         "Accept-Ranges": "bytes",
-        "Content-Type": "video/mp4",
+        "Content-Type": file.media_type,
     }
-    span = _asked_for(request, headers, video.bytes)
+    span = _asked_for(request, headers, file.bytes)
     if span is None:
-        whole = range(video.bytes)
-        return await _answer(200, headers, video.path, whole, request.method, is_cut=is_cut, seconds=seconds)
+        return await _answer(200, headers, file.path, range(file.bytes), request.method, serving)
     if not span:
-        unsatisfied = {"Content-Range": f"bytes */{video.bytes}", "Accept-Ranges": "bytes"}
-        return _error(416, "InvalidRange", "The range does not lie within the object.", unsatisfied)
-    headers["Content-Range"] = f"bytes {span[0]}-{span[-1]}/{video.bytes}"
-    return await _answer(206, headers, video.path, span, request.method, is_cut=is_cut, seconds=seconds)
+        return serving.refuse_range(file.bytes)
+    headers["Content-Range"] = f"bytes {span[0]}-{span[-1]}/{file.bytes}"
+    return await _answer(206, headers, file.path, span, request.method, serving)
 
 
 def http_date(moment: datetime) -> str:
@@ -106,36 +130,28 @@ def _asked_for(request: Request, headers: dict[str, str], size: int) -> range | 
 
 
 async def _answer(
-    status: int,
-    headers: dict[str, str],
-    path: Path,
-    span: range,
-    method: str,
-    *,
-    is_cut: bool,
-    seconds: float,
+    status: int, headers: dict[str, str], path: Path, span: range, method: str, serving: Serving
 ) -> Response:
     content = b"" if method == "HEAD" else await asyncio.to_thread(_read, path, span)
     announced = headers | {"Content-Length": str(len(span))}
-    if not content or not (is_cut or seconds):
+    if not content or not (serving.is_cut or serving.seconds):
         return Response(content, status_code=status, headers=announced)
-    given = content[: len(content) // 2] if is_cut else content
-    return _Unhurried(given, seconds=seconds, is_cut=is_cut, status_code=status, headers=announced)
+    given = content[: len(content) // 2] if serving.is_cut else content
+    return _Unhurried(given, serving, status_code=status, headers=announced)
 
 
 class _Unhurried(Response):
-    """An answer that takes its time; the server closes the connection when it `is_cut`."""
+    """An answer that takes its time; the server closes the connection when it is cut."""
 
-    def __init__(self, content: bytes, *, seconds: float, is_cut: bool, **more: Any) -> None:
+    def __init__(self, content: bytes, serving: Serving, **more: Any) -> None:
         super().__init__(content, **more)
-        self._seconds = seconds
-        self._is_cut = is_cut
+        self._serving = serving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for piece in slowly(bytes(self.body), self._seconds):
+        async for piece in slowly(bytes(self.body), self._serving.seconds):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-        if not self._is_cut:
+        if not self._serving.is_cut:
             await send({"type": "http.response.body", "body": b""})
 
 

@@ -20,19 +20,24 @@ def _chance(text: str) -> Any:
 class Mischief:
     """How often each mishap happens, from 0 (never) to 1 (always). Raise UsageError for anything else.
 
-    The first nine mishaps strike a video's job or one of its callbacks, the others its file.
+    The mishaps up to `slow` strike a video's job or one of its callbacks, those up to `missing` its file,
+    the last ones whatever is asked of an API.
     """
 
     duplicate: float = _chance("A callback that arrived is sent again.")
     late: float = _chance("A callback is late, by up to late_seconds.")
     drop: float = _chance("A callback is never sent.")
     reorder: float = _chance("A callback lets one of a later video go first.")
-    wrong_credentials: float = _chance("A try of a callback has a wrong API key.")
+    wrong_credentials: float = _chance("A try of a callback has a wrong key or signature.")
     failed: float = _chance("A video fails.")
-    unknown_status: float = _chance("A callback with an unknown status comes before the real one.")
+    stuck: float = _chance("A finish is never reported: no callback, and no other status.")
+    unknown_status: float = _chance("An unknown status comes before the real one.")
     slow: float = _chance("The body of a callback or a download takes slow_seconds.")
     truncated: float = _chance("A download ends after half of what was announced.")
-    expired: float = _chance("A link has expired: 403, as S3 says it.")
+    expired: float = _chance("A link or a content has expired before its time.")
+    missing: float = _chance("A completed video is not where it should be: 404.")
+    throttled: float = _chance("An API request is refused: 429 with Retry-After.")
+    broken: float = _chance("An API request meets a mistake of the provider's: 500.")
     late_seconds: float = field(default=3.0, metadata={"help": "How late a late callback is at most."})
     slow_seconds: float = field(default=2.0, metadata={"help": "How long a slow body takes."})
     seed: int = field(default=0, metadata={"help": "Another seed, other mishaps; the same one, the same."})
@@ -56,7 +61,7 @@ MISHAPS = tuple(name for name, most in LIMITS.items() if most == 1.0)
 
 
 class Victim(Protocol):
-    """What a mishap strikes: a job, numbered in the order of creation."""
+    """What a mishap strikes: a job, or a request to an API, numbered in the order in which they come."""
 
     @property
     def number(self) -> int: ...
@@ -67,8 +72,8 @@ class Victim(Protocol):
 class Luck:
     """Decides what goes wrong and counts it.
 
-    A draw depends on seed, mishap, the number of the job and the turn, and so on no clock and on no
-    other job.
+    A draw depends on seed, mishap, the number of what is struck and the turn, and so on no clock and on
+    no other job.
     """
 
     def __init__(self) -> None:

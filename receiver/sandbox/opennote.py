@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import json
 import textwrap
 from pathlib import Path
@@ -19,12 +18,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from receiver.sandbox.callbacks import Message, problem_with
+from receiver.sandbox.backstage import Backstage
+from receiver.sandbox.callbacks import Message
 from receiver.sandbox.files import key_url
-from receiver.sandbox.jobs import JobStatus, Order, VideoJob, VideoJobs
-from receiver.sandbox.mischief import Luck
-from receiver.sandbox.options import Options, Tell
-from receiver.sandbox.runner import Runner
+from receiver.sandbox.jobs import JobStatus, Order, Provider, VideoJob
+from receiver.sandbox.keys import bearer_key, is_let_in
+from receiver.sandbox.loopback import problem_with
+from receiver.sandbox.turnstile import WAIT, Turned
 
 _ORIGIN = "https://video.api.opennote.com"
 _PLATFORM = "opennote-api"
@@ -84,14 +84,12 @@ class CreateVideo(BaseModel):
 
 
 class OpennoteApi:
-    """The two endpoints, for whoever shows one of the keys in `options` (any key if it names none)."""
+    """The two endpoints, for whoever shows one of the keys that are let in."""
 
-    def __init__(self, options: Options, jobs: VideoJobs, runner: Runner, *, luck: Luck, tell: Tell) -> None:
-        self._options = options
-        self._jobs = jobs
-        self._runner = runner
-        self._luck = luck
-        self._tell = tell
+    def __init__(self, backstage: Backstage) -> None:
+        self._backstage = backstage
+        self._options = backstage.options
+        self._jobs = backstage.jobs
 
     def routes(self) -> list[Route]:
         """Give the routes, with the paths that the published SDK calls."""
@@ -105,32 +103,31 @@ class OpennoteApi:
         key = self._key(request)
         if key is None:
             return JSONResponse(_UNAUTHORIZED, 401)
+        if why := self._backstage.turnstile.turn_away():
+            return _turned_away(why)
         try:
             asked = CreateVideo.model_validate_json(await request.body())
         except ValidationError as error:
             return JSONResponse({"detail": _problems(error)}, 422)
         job = self._jobs.create(asked.order(), api_key=key)
         told = {"video_id": job.id, "title": job.order.title, "webhook_url": job.order.webhook_url}
-        self._tell("job.created", told)
-        self._runner.start(job, compose=self.callbacks)
+        self._backstage.tell("job.created", told)
+        self._backstage.runner.start(job, compose=self.callbacks)
         return JSONResponse({"success": True, "message": "The video is being made.", "video_id": job.id})
 
     async def _status(self, request: Request) -> Response:
         if self._key(request) is None:
             return JSONResponse(_UNAUTHORIZED, 401)
-        job = self._jobs.find(request.path_params["video_id"])
+        if why := self._backstage.turnstile.turn_away():
+            return _turned_away(why)
+        job = self._jobs.find(request.path_params["video_id"], provider=Provider.OPENNOTE)
         if job is None:
             return JSONResponse({"error": "Video not found", "message": "No video has this id."}, 404)
         return JSONResponse(await self.status_of(job))
 
     def _key(self, request: Request) -> str | None:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        key = key.strip()
-        # The key goes back in a header, where only printable ASCII is safe.
-        if scheme.lower() != "bearer" or not (key and key.isascii() and key.isprintable()):
-            return None
-        known = self._options.api_keys or (key,)
-        return key if any(hmac.compare_digest(key.encode(), one.encode()) for one in known) else None
+        key = bearer_key(request)
+        return key if key is not None and is_let_in(key, self._options.api_keys) else None
 
     async def status_of(self, job: VideoJob) -> dict[str, object]:
         """Write the status answer, which is the callback's body too."""
@@ -174,7 +171,7 @@ class OpennoteApi:
         if url is None:
             return []
         messages = [self._message(job, url, await self.status_of(job))]
-        if self._luck.strikes("unknown_status", job):
+        if self._backstage.luck.strikes("unknown_status", job):
             odd: dict[str, object] = {"success": True, "status": "archived", "video_id": job.id}
             messages.insert(0, self._message(job, url, odd))
         return messages
@@ -186,10 +183,22 @@ class OpennoteApi:
             "X-Webhook-Platform": _PLATFORM,
             "X-Origin": _ORIGIN,
             "X-Organization-Id": self._options.organization_id,
-            "X-API-Key": job.api_key,
         }
-        forged = {"X-API-Key": f"not-{job.api_key}"}
-        return Message(url, headers, json.dumps(status).encode(), forged)
+        return Message(
+            url,
+            headers,
+            json.dumps(status).encode(),
+            credentials=lambda _: {"X-API-Key": job.api_key},
+            forged=lambda _: {"X-API-Key": f"not-{job.api_key}"},
+        )
+
+
+def _turned_away(why: Turned) -> Response:
+    if why is Turned.THROTTLED:
+        said = {"error": "Rate limit exceeded", "message": "Too many requests: try again in a second."}
+        return JSONResponse(said, 429, WAIT)
+    said = {"error": "Internal server error", "message": "Something went wrong.", "video_id": ""}
+    return JSONResponse(said, 500)
 
 
 async def _health(_: Request) -> Response:

@@ -1,14 +1,15 @@
-"""What a sandbox is told when it starts, and the rule that nothing of it leaves loopback."""
+"""What a sandbox is told when it starts."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from receiver.errors import UsageError
+from receiver.sandbox.loopback import is_loopback, problem_with
 from receiver.sandbox.mischief import Mischief
+from receiver.signing import read_secret
 
 Tell = Callable[[str, Mapping[str, object]], None]
 """Is given what happens, as it happens: a dotted name (`job.created`) and its fields (JSON values)."""
@@ -24,6 +25,8 @@ class Behaviour:
     """How long to wait before each further try of a callback that was not answered with 2xx."""
     timeout_seconds: float = 10.0
     """How long a callback waits for its answer."""
+    lifetime: timedelta = timedelta(hours=1)
+    """How long the content of an OpenAI-style video can be had once it is completed."""
     mischief: Mischief = field(default_factory=Mischief)
     """What goes wrong on purpose."""
 
@@ -42,6 +45,12 @@ class Options:
     """The keys that are let in; none means that any key is."""
     behaviour: Behaviour = Behaviour()
     """How jobs are treated at first."""
+    webhook_url: str | None = None
+    """Where the events of OpenAI's stand-in go, which is no part of any request; None: nowhere."""
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What those events are signed with, `whsec_…`; several give several signatures."""
+    poll_after_ms: int | None = None
+    """Sent as `openai-poll-after-ms` with the status of an OpenAI-style video."""
 
     def __post_init__(self) -> None:
         if not is_loopback(self.host):
@@ -50,6 +59,7 @@ class Options:
             raise UsageError("an organization id is not empty and printable ASCII: it is sent in a header")
         if not all(_is_header_safe(key) for key in self.api_keys):
             raise UsageError("an API key is not empty and printable ASCII: it is sent in a header")
+        check_endpoint(self.webhook_url, self.webhook_secrets)
 
     @property
     def address(self) -> str:
@@ -63,14 +73,17 @@ class Options:
         return f"http://{host}:{self.port}"
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether a host is `localhost` or a loopback address; any other name is not, wherever it leads."""
-    if host.lower() == "localhost":
-        return True
+def check_endpoint(url: str | None, secrets: Sequence[str]) -> None:
+    """Raise UsageError when signed events can't go to `url`."""
+    if url is not None and (problem := problem_with(url)):
+        raise UsageError(f"the webhook URL {problem}")
+    if url is not None and not secrets:
+        raise UsageError("a webhook URL needs a webhook secret, whsec_…: its events are signed")
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        for secret in secrets:
+            read_secret(secret)
+    except ValueError as error:
+        raise UsageError(f"the webhook secret can't be used: {error}") from error
 
 
 def _is_header_safe(value: str) -> bool:

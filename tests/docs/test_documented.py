@@ -25,6 +25,7 @@ DOCUMENTS = (
     "deploy/README.md",
     "deploy/REFERENCE.md",
     "deploy/CAPTURES.md",
+    "deploy/WATCHES.md",
     "handlers/README.md",
 )
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
@@ -220,7 +221,7 @@ def test_nobody_but_the_settings_reads_the_environment() -> None:
 
 
 def test_no_statement_on_the_tables_stands_in_python() -> None:
-    statement = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE)\b")
+    statement = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE)\s")
     found = {
         module
         for module in MODULES

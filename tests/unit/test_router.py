@@ -359,6 +359,17 @@ def test_a_job_is_cancelled_when_what_it_comes_after_does_not_run() -> None:
     ]
 
 
+def test_all_wait_for_the_receivers_own_job_and_keep_what_they_waited_for() -> None:
+    cards = [card("a"), card("b", after="a"), card("c", "video.failed"), card("d", after="c")]
+    jobs = plan(cards, source="openai", type="video.completed", first="receiver.retrieve")
+    assert [(job.handler, str(job.state), job.after) for job in jobs] == [
+        ("receiver.retrieve", "ready", None),
+        ("a", "waiting", "receiver.retrieve"),
+        ("b", "waiting", "a"),
+        ("d", "cancelled", "c"),
+    ]
+
+
 def test_a_chain_waits_link_by_link() -> None:
     states = [job[1] for job in planned(card("c", after="b"), card("b", after="a"), card("a"))]
     assert states == ["waiting", "waiting", "ready"]

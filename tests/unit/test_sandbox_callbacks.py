@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from receiver.sandbox.callbacks import Callbacks, Message, problem_with
+from receiver.sandbox.callbacks import Callbacks, Message
 from receiver.sandbox.jobs import CallbackTry, Order, VideoJob
+from receiver.sandbox.loopback import problem_with
 from receiver.sandbox.mischief import Luck
 from receiver.sandbox.options import Behaviour, silent
 
@@ -95,3 +96,22 @@ async def test_a_receiver_that_does_not_answer_in_time_is_an_error() -> None:
     assert await tries("http://127.0.0.1:8000/", never, timeout_seconds=0.01) == [
         CallbackTry(NOW, error="no answer within 0.01s")
     ]
+
+
+@pytest.mark.anyio
+async def test_each_try_has_credentials_of_its_own_moment() -> None:
+    moments = iter(NOW + timedelta(minutes=number) for number in range(100))
+    sent: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["moment"])
+        return httpx.Response(200 if len(sent) == 3 else 500)
+
+    behaviour = Behaviour(retry_seconds=(0.0, 0.0))
+    job = VideoJob("v1", Order("t", "t", "picasso"), "key", behaviour, created_at=NOW)
+    message = Message("http://127.0.0.1:8000/", {}, b"{}", credentials=lambda at: {"moment": at.isoformat()})
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        callbacks = Callbacks(client, clock=lambda: next(moments), luck=Luck(), tell=silent)
+        await callbacks.deliver(job, message)
+    assert sent == sorted(set(sent))
+    assert len(sent) == 3

@@ -9,10 +9,10 @@ import pytest
 
 from receiver.sandbox.jobs import CallbackTry, JobStatus, Order, VideoJob, VideoJobs
 from receiver.sandbox.options import Behaviour
-from receiver.sandbox.videos import VideoFile
+from receiver.sandbox.videos import MediaFile
 
 ORDER = Order(title="Rain", transcript="It rains.", model="picasso")
-VIDEO = VideoFile(Path("v.mp4"), bytes=3, sha256="aa", md5="bb")
+VIDEO = MediaFile(Path("v.mp4"), bytes=3, sha256="aa", md5="bb")
 
 
 class Clock:

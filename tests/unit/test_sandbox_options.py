@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from receiver.errors import UsageError
-from receiver.sandbox.options import Options, is_loopback
+from receiver.sandbox.loopback import is_loopback
+from receiver.sandbox.options import Options
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.8.7", "::1", "localhost", "LocalHost"])

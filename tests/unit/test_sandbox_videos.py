@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.sandbox.videos import VideoFile, VideoMaker, find_ffmpeg
+from receiver.sandbox.videos import MediaFile, VideoMaker, find_ffmpeg
 
 
 def decode(path: Path) -> None:
@@ -23,7 +23,7 @@ def decode(path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-async def make_two(maker: VideoMaker) -> list[VideoFile]:
+async def make_two(maker: VideoMaker) -> list[MediaFile]:
     return list(await asyncio.gather(maker.make("the-job-one"), maker.make("the-job-two")))
 
 
