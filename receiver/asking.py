@@ -6,14 +6,15 @@ import asyncio
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from receiver import egress
 from receiver.arrivals import Receive
 from receiver.bodies import Bodies
 from receiver.body import ReceivedBody, read_body
-from receiver.errors import BadBody, Hopeless, Refused, TooLarge, Unavailable, Unfinished
-from receiver.fetch import Fetcher, retry_after_seconds
+from receiver.errors import BadBody, Hopeless, Refused, TooLarge, Unavailable, Unfinished, VideoError
+from receiver.fetch import Fetcher, phrase, retry_after_seconds
 from receiver.model import Payload
 from receiver.sources.base import Admission, ApiRequest
 from receiver.strict import parse_small
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from receiver.transport import Answer
 
 _ERROR_BYTES = 64 * 1024
+_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+_TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 _OK = range(200, 300)
 _LONGEST_POLL_SECONDS = 3600.0
 
@@ -82,6 +85,21 @@ async def _told(answer: Answer, bodies: Bodies, limit: int) -> Told:
     except Refused as error:
         raise Unfinished(f"the provider's answer did not arrive: {error.reason}") from error
     return Told(answer.status, body, {}, wait, poll_after)
+
+
+def refused(told: Told, *, source: str) -> VideoError:
+    """What an answer means that is not 2xx: whether asking again may help, and what an operator can do."""
+    status = told.status
+    said = phrase(status)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return Unfinished(f"{said}: the api_key of [sources.{source}] is wrong")
+    if status == HTTPStatus.FORBIDDEN:
+        return Unfinished(f"{said}: the api_key of [sources.{source}] may not see this video")
+    if status in _GONE:
+        return Hopeless(f"{said}: the provider knows no such video; it was deleted, or is another account's")
+    if status in _TRY_AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unfinished(f"{said} from the provider's API", retry_after_seconds=told.retry_after_seconds)
+    return Hopeless(f"{said} from the provider's API")
 
 
 def _receiving(answer: Answer) -> Receive:

@@ -17,7 +17,7 @@ from receiver.fetch import Fetcher
 from receiver.model import LongString, utc
 from receiver.router import Handler
 from receiver.settings import Settings
-from receiver.sources.base import LinkedVideo, VideoFile
+from receiver.sources.base import OWN_JOBS, InlineVideo, VideoFile
 from receiver.store.base import Row
 
 
@@ -37,7 +37,7 @@ class Attempts:
         """Build the event that a claimed job is about."""
         body: str | None = row["body"]
         payload = orjson.loads(body) if body is not None else row["payload"]
-        video = sources.video_of(row["kind"], payload)
+        video = sources.video_of(row["kind"], row["object"] or payload)
         if video.id is None:
             video = video.model_copy(update={"id": row["video_id"]})
         strings = tuple(LongString.model_validate(string) for string in row["strings"] or ())
@@ -61,13 +61,14 @@ class Attempts:
 
     def context(self, handler: Handler, event: Event, row: Row, *, log: Any) -> Context:
         """Build what the handler gets beside the event."""
-        source = self._sources.get(event.source)
-        place = sources.place_of(row["kind"], event.payload, source)
-        if isinstance(place, LinkedVideo) and row["video_sha256"] is not None:
+        places = dict(sources.places_of(row["kind"], event.payload, self._sources.get(event.source)))
+        place = places.pop("video", None)
+        if row["video_sha256"] is not None and not isinstance(place, InlineVideo):
             place = VideoFile(self._bodies.path(row["video_sha256"]))
         return Context(
             event=event,
             place=place,
+            variants=places,
             fetcher=self._fetcher,
             folder=self._folder,
             log=log,
@@ -76,6 +77,6 @@ class Attempts:
             idempotency_key=f"{event.id}:{handler.name}",
             replay=row["replay"],
             settings=self._settings.get(handler.router_name),
-            results=row["results"],
+            results={name: result for name, result in row["results"].items() if name not in OWN_JOBS},
             deadline=datetime.now(UTC) + handler.timeout,
         )

@@ -2,6 +2,7 @@
 
     <directory>/incoming/<random>.part      while it arrives
     <directory>/<first two hex>/<sha256>    once it is durable
+    <directory>/passing/<random>/           what is looked at and not kept, in the same form
 
 Every method blocks; the caller runs it in a thread. Several processes may share the directory.
 """
@@ -13,6 +14,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +24,7 @@ from typing import BinaryIO
 
 from receiver.permits import Permits, Room
 
+PASSING = "passing"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _THREADS = 4
@@ -132,7 +135,7 @@ class Bodies:
         the start of the oldest process that may be receiving. Only here nothing blocks: the files are
         handled in threads. Raise OSError.
         """
-        sizes = await asyncio.to_thread(self._sweep_incoming, before)
+        sizes = await asyncio.to_thread(self._sweep_temporary, before)
         temporary, orphans, freed = len(sizes), 0, sum(sizes)
         for batch in _batches(await asyncio.to_thread(self._older, before)):
             unknown = set(batch) - set(await known(batch))
@@ -143,12 +146,17 @@ class Bodies:
                     freed += size
         return SweepReport(temporary=temporary, orphans=orphans, freed=freed)
 
-    def _sweep_incoming(self, before: float) -> list[int]:
-        try:
-            files = list((self.directory / "incoming").iterdir())
-        except FileNotFoundError:
-            return []
-        sizes = [_remove_older(file, before) for file in files if file.suffix == ".part"]
+    def _sweep_temporary(self, before: float) -> list[int]:
+        sizes = [
+            _remove_older(file, before)
+            for file in _children(self.directory / "incoming")
+            if file.suffix == ".part"
+        ]
+        for folder in _children(self.directory / PASSING):
+            with suppress(FileNotFoundError):  # whoever has it is done with it just now
+                if folder.stat().st_mtime < before:
+                    sizes += [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+                    shutil.rmtree(folder)
         return [size for size in sizes if size is not None]
 
     def _older(self, before: float) -> list[str]:
@@ -258,6 +266,10 @@ def _remove_older(file: Path, before: float) -> int | None:
     except FileNotFoundError:
         return None
     return status.st_size
+
+
+def _children(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _batches(shas: list[str]) -> Iterator[list[str]]:

@@ -6,16 +6,18 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from receiver import egress, names, programs
 from receiver.errors import Hopeless
 from receiver.event import Event
-from receiver.media import Container
+from receiver.media import PICTURE, VIDEO, Container
 from receiver.model import Json
 from receiver.saving import Progress, Resumption, Saved, Target, save_bytes, save_stream
-from receiver.sources.base import LinkedVideo, VideoPlace
+from receiver.sources.base import LinkedVideo, NoVideo, VideoPlace
 from receiver.stream import Kept, VideoStream, open_stream
 from receiver.units import duration, size
 
@@ -51,6 +53,7 @@ class Context:
         *,
         event: Event,
         place: VideoPlace | None,
+        variants: Mapping[str, VideoPlace] = MappingProxyType({}),
         fetcher: Fetcher,
         folder: Path,
         log: Any,
@@ -64,7 +67,8 @@ class Context:
         directory: str | Path = "videos",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`place` says where the video is, `folder` is where relative directories start from."""
+        """`place` says where the video is, `variants` where else something of it is, by name; `folder` is
+        where relative directories start from."""
         self.log = log
         self.attempt = attempt
         self.attempts = attempts
@@ -74,7 +78,7 @@ class Context:
         self.results = results
         self.deadline = deadline
         self._event = event
-        self._place = place
+        self._places = {**({} if place is None else {"video": place}), **variants}
         self._fetcher = fetcher
         self._folder = folder
         self._directory = directory
@@ -87,14 +91,19 @@ class Context:
 
         return SafeClient(self._fetcher)
 
-    def open_video(self) -> VideoStream:
-        """Open the video as a stream of bytes, decoded, wherever it is.
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """What of the video can be had: `video`, and for some sources `thumbnail` and `spritesheet`."""
+        return tuple(self._places)
+
+    def open_video(self, *, variant: str = "video") -> VideoStream:
+        """Open the video, or another of its `variants`, as a stream of bytes, decoded, wherever it is.
 
         Read it with `async for chunk in context.open_video()`, or inside `async with
         context.open_video() as stream` when reading may stop early. Reading raises Hopeless when
         there is no video to be had, Unfinished when it may be there next time.
         """
-        return self._open()
+        return self._open(variant)
 
     @staticmethod
     def check_template(template: str) -> str:
@@ -118,7 +127,11 @@ class Context:
         return url
 
     async def save_video(
-        self, template: str = "{title}-{id}", *, directory: str | Path | None = None
+        self,
+        template: str = "{title}-{id}",
+        *,
+        directory: str | Path | None = None,
+        variant: str = "video",
     ) -> Saved:
         """Save the video, whole or not at all, and return where it is.
 
@@ -127,25 +140,33 @@ class Context:
         `videos`, is absolute or relative to the configuration file. The same event writes the same
         name again; a name that is somebody else's is never overwritten but gets a suffix. What came
         of a download that broke off is not fetched again by the next attempt, if the file host says
-        that the file is still the same. Raise Hopeless or Unfinished, and OSError for a full or
-        broken disk.
+        that the file is still the same. Another of the `variants` is a picture, and its name ends in
+        the variant's: `Cells-video_1-thumbnail.webp`. Raise Hopeless or Unfinished, and OSError for a
+        full or broken disk.
         """
         names.parse_template(template)  # a mistake is told before the download, not after it
         fields = self._fields()
+        is_video = variant == "video"
 
         def name(container: Container) -> str:
-            return names.safe_name(template, fields, extension=container.extension)
+            ending = "" if is_video else f"-{variant}"
+            return names.safe_name(template, fields, extension=container.extension, ending=ending)
 
         resumption = None
-        if isinstance(self._place, LinkedVideo):
-            resumption = Resumption(self._place.url, is_last=self.attempt >= self.attempts)
-        saved = await save_stream(
-            self._open,
-            target=self._target(directory),
-            name=name,
-            progress=Progress(self.log),
-            resumption=resumption,
-        )
+        place = self._places.get(variant)
+        if isinstance(place, LinkedVideo):
+            resumption = Resumption(place.url, is_last=self.attempt >= self.attempts)
+        try:
+            saved = await save_stream(
+                partial(self._open, variant),
+                target=self._target(directory),
+                name=name,
+                progress=Progress(self.log),
+                resumption=resumption,
+                medium=VIDEO if is_video else PICTURE,
+            )
+        except Hopeless as error:
+            raise error if is_video else Hopeless(f"{variant}: {error}") from error
         self.log.info("video.saved", path=str(saved.path), bytes=saved.bytes, sha256=saved.sha256)
         return saved
 
@@ -201,14 +222,20 @@ class Context:
         target = self._target(directory)
         return await asyncio.to_thread(save_bytes, content, target=target, name=name)
 
-    def _open(self, kept: Kept | None = None) -> VideoStream:
+    def _open(self, variant: str, kept: Kept | None = None) -> VideoStream:
         return open_stream(
             self._event,
-            self._place,
+            self._place(variant),
             fetcher=self._fetcher,
             seconds_left=lambda: (self.deadline - self._now()).total_seconds(),
+            now=self._now,
             kept=kept,
         )
+
+    def _place(self, variant: str) -> VideoPlace | None:
+        is_video = variant == "video"  # without one, the event names none
+        missing = None if is_video else NoVideo(f"there is no {variant} of this video to be had")
+        return self._places.get(variant, missing)
 
     def _target(self, directory: str | Path | None) -> Target:
         chosen = self._directory if directory is None else directory

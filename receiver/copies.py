@@ -22,10 +22,10 @@ from receiver.model import INLINE_BODY_LIMIT, EventType, utc
 from receiver.record import Arrival, JobRow
 from receiver.sources.base import Admission
 from receiver.store.base import Row
-from receiver.store.copies import Copy, KeptVideo
+from receiver.store.copies import Copy, Finding, KeptVideo
 
-LONGEST_LINE = 2**20
-"""Bytes of JSON: a body in it has at most 64 KiB, and headers as many."""
+LONGEST_LINE = 8 * 2**20
+"""Bytes of JSON: a body in it has at most 64 KiB, headers as many, and a provider's object a few MiB."""
 _LARGEST_TIME = 253_402_300_799_999
 _TYPES = {"completed": "video.completed", "failed": "video.failed", "progress": "video.progress"}
 
@@ -42,6 +42,7 @@ def _within(moment: datetime) -> datetime:
     return moment
 
 
+_Moment = Annotated[AwareDatetime, AfterValidator(_within)]
 _Name = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_printable)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Header = tuple[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_length=8192)]]
@@ -63,6 +64,10 @@ class CopiedNews(_Strict):
     title: Annotated[str, Field(max_length=1000)] | None
     warnings: Annotated[tuple[_Name, ...], Field(max_length=100)]
     content: Annotated[str, Field(max_length=16384)] | None
+    object: dict[str, Any] | None = None
+    """What the provider said of the video when it was looked up."""
+    refuted_at: _Moment | None = None
+    """When the provider denied what the event says."""
 
 
 class CopiedVideo(_Strict):
@@ -80,7 +85,7 @@ class CopiedDelivery(_Strict):
     source: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     kind: _Name
     via: Literal["callback", "poll", "import"]
-    received_at: Annotated[AwareDatetime, AfterValidator(_within)]
+    received_at: _Moment
     method: Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")]
     path: _Name
     headers: Annotated[tuple[_Header, ...], Field(max_length=256)]
@@ -111,6 +116,10 @@ def line_of(row: Row, *, video: KeptVideo | None = None) -> dict[str, Any]:
     if row["verdict"] == "accepted":
         names = ("type", "identity", "what", "video_id", "status", "progress", "title", "warnings", "content")
         line["news"] = {name: row[name] for name in names}
+        if row["object"] is not None:
+            line["news"]["object"] = row["object"]
+        if row["refuted_at"] is not None:
+            line["news"]["refuted_at"] = utc(row["refuted_at"]).isoformat(timespec="milliseconds")
     if video is not None:
         line["video"] = video._asdict()
     return line
@@ -213,7 +222,11 @@ def copy_of(
     """
     news = delivery.news
     is_small = body.raw is not None
-    expires_at = sources.video_of(delivery.kind, body.payload).expires_at if news is not None else None
+    expires_at, found = None, None
+    if news is not None:
+        expires_at = sources.video_of(delivery.kind, news.object or body.payload).expires_at
+        refuted_at = None if news.refuted_at is None else _milliseconds(news.refuted_at)
+        found = Finding(None if news.object is None else orjson.dumps(news.object).decode(), refuted_at)
     arrival = Arrival(
         event_id=delivery.event,
         source=delivery.source,
@@ -240,7 +253,7 @@ def copy_of(
         jobs=list(jobs),
         expires_at=None if expires_at is None else _milliseconds(expires_at),
     )
-    return Copy(arrival, delivery.verdict, nth, now, video)
+    return Copy(arrival, delivery.verdict, nth, now, video, found)
 
 
 def _milliseconds(moment: datetime) -> int:

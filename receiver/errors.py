@@ -22,6 +22,7 @@ ReceiverError
 ├── BadCopy                 what another receiver is said to have recorded can't be taken
 └── VideoError              the video can't be had
     ├── Hopeless            and never will: the attempt is a Fail
+    │   └── DeadLink        the link is refused by its host
     └── Unfinished          this time: the attempt is retried
         └── FileChanged     the rest was asked for of a file that is another one by now
 """
@@ -136,6 +137,14 @@ class VideoError(ReceiverError):
 
 class Hopeless(VideoError):
     """Trying again can't help: a forbidden link, a 404, broken base64, a size over the cap."""
+
+
+class DeadLink(Hopeless):
+    """The file host refuses the link, with this `status`: it has expired, or is wrong, or the key is."""
+
+    def __init__(self, reason: str, *, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class Unfinished(VideoError):

@@ -20,7 +20,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from receiver import egress
-from receiver.errors import FileChanged, Hopeless, Unfinished, VideoError
+from receiver.errors import DeadLink, FileChanged, Hopeless, Unfinished, VideoError
 
 if TYPE_CHECKING:
     import httpx
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT_SECONDS = 3600.0
 _SPAN = re.compile(r"bytes [0-9]{1,18}-[0-9]{1,18}/([0-9]{1,18}|\*)")
+_DEAD = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.GONE,
+}
+_MEND = "if the provider still has the video, ask it for a new link, else order the video again"
 _TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -197,18 +205,18 @@ class Fetcher:
             return
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
             raise FileChanged("416: the file has become shorter")
-        if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
-            raise Hopeless(await _link_refusal(answer))
+        if status in _DEAD:
+            raise DeadLink(await _link_refusal(answer), status=status)
         raise self._failure(status, answer.headers.get("retry-after"))
 
     def _failure(self, status: int, retry_after: str | None) -> VideoError:
         if status in _TRY_AGAIN or status >= 500:
             asks = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
             wait = retry_after_seconds(retry_after, now=self._now()) if asks else None
-            return Unfinished(_phrase(status), retry_after_seconds=wait)
+            return Unfinished(phrase(status), retry_after_seconds=wait)
         if 300 <= status < 400:
-            return Hopeless(f"{_phrase(status)}: redirects are not followed")
-        return Hopeless(_phrase(status))
+            return Hopeless(f"{phrase(status)}: redirects are not followed")
+        return Hopeless(phrase(status))
 
 
 def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
@@ -225,16 +233,21 @@ def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
 
 
 async def _link_refusal(answer: Answer) -> str:
-    """Say why a file host refuses a link; S3 tells expired ones apart in its XML only."""
+    """Say why a file host refuses a link; many tell expired ones apart in what they write only."""
     text = b""
     with suppress(Unfinished, TimeoutError):
         async with asyncio.timeout(5):
             text = await answer.read(limit=8192)
     if b"expired" in text.lower():
-        return f"link_expired: {_phrase(answer.status)}, the link has expired"
+        return link_expired(answer.status)
     if answer.status == HTTPStatus.FORBIDDEN:
-        return f"{_phrase(answer.status)}: an expired or forbidden link"
-    return _phrase(answer.status)
+        return f"{phrase(answer.status)}: an expired or forbidden link"
+    return phrase(answer.status)
+
+
+def link_expired(status: int) -> str:
+    """What an operator has to know of a link that came too late."""
+    return f"link_expired: {phrase(status)}, the link has expired; {_MEND}"
 
 
 def _past_deadline() -> Unfinished:
@@ -251,7 +264,8 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() else None
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
+    """A status as an operator knows it: `404 Not Found`."""
     with suppress(ValueError):
         return f"{status} {HTTPStatus(status).phrase}"
     return str(status)

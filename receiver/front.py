@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from receiver import sources
@@ -24,7 +25,9 @@ from receiver.rejections import Rejections
 from receiver.router import HandlerCard
 from receiver.server import create
 from receiver.settings import Settings
+from receiver.sources.base import Source
 from receiver.store.remote import Remote
+from receiver.watching import Patience, can_ask
 
 _UPLOAD_STOP_SECONDS = 5
 
@@ -52,9 +55,9 @@ class Front:
         self._rejections = Rejections(store, wall=_wall_ms, log=log)
         meter = Meter()
         trusted_proxies = TrustedProxies(config.server.trusted_proxies)
-        self._sources = sources.configured(config, redactor_key=store.redactor_key)
+        believed = self._believed(config)
         self._ingress = Ingress(
-            self._sources,
+            believed,
             cards=cards,
             intake=store,
             bodies=self._bodies,
@@ -64,6 +67,7 @@ class Front:
             random=os.urandom,
             log=log,
             trusted_proxies=trusted_proxies,
+            patience=Patience.with_caller(config.watch),
             meter=meter,
         )
         self._gate = Gate(
@@ -108,8 +112,13 @@ class Front:
     def use(self, config: Settings) -> None:
         """Judge by these sources, and by this admin token, from the next request on."""
         self._application.admit(config.admin)
-        self._sources = sources.configured(config, redactor_key=self._store.redactor_key)
-        self._ingress.use(self._sources)
+        self._ingress.use(self._believed(config), patience=Patience.with_caller(config.watch))
+
+    def _believed(self, config: Settings) -> Mapping[str, Source]:
+        configured = sources.configured(config, redactor_key=self._store.redactor_key)
+        self.can_ask = can_ask(configured)
+        self._sources = configured
+        return configured
 
     async def drain(self) -> None:
         """Accept no more, finish what is under way."""

@@ -35,6 +35,7 @@ from receiver.rejections import Rejections
 from receiver.router import HandlerCard
 from receiver.sources.base import Admission, Denied, Headers, Source
 from receiver.store.base import Intake, Receipt
+from receiver.watching import Patience
 
 PREFIX = "/webhooks/"
 # RFC 9110, sections 5.6.6 and 8.3: a media type and its parameters.
@@ -63,9 +64,10 @@ class Ingress:
         random: Callable[[int], bytes],
         log: Any,
         trusted_proxies: Container[str] = (),
+        patience: Patience | None = None,
         meter: Meter | None = None,
     ) -> None:
-        self.use(sources)
+        self.use(sources, patience=patience)
         self._meter = meter or Meter()
         self._intake = intake
         self._bodies = bodies
@@ -78,9 +80,15 @@ class Ingress:
         self._trusted_proxies = trusted_proxies
         self._plans = Plans(cards)
 
-    def use(self, sources: Mapping[str, Source]) -> None:
-        """Believe these from the next request on; one that is under way keeps its own."""
-        self._sources = {PREFIX + name: source for name, source in sources.items()}
+    def use(self, sources: Mapping[str, Source], *, patience: Patience | None = None) -> None:
+        """Believe these from the next request on; one that is under way keeps its own.
+
+        `patience` is had with videos that are still being made; without it nobody is asked about them.
+        """
+        self._watch = None if patience is None else patience.until
+        self._sources = {
+            PREFIX + name: source for name, source in sources.items() if source.receives_callbacks
+        }
         self._targets = {path.encode(): source for path, source in self._sources.items()}
 
     def take(self, target: bytes, headers: Headers, body: bytes, answer: Callable[[Answer], None]) -> bool:
@@ -191,6 +199,7 @@ class Ingress:
             plans=self._plans,
             now=self._wall(),
             random=self._random,
+            watch=self._watch,
         )
 
     def _deny(self, source: Source, denied: Denied, scope: Scope) -> Answer:

@@ -12,18 +12,20 @@ import hashlib
 import random
 import re
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from receiver.bodies import Bodies
-from receiver.copies import copy_of, read_line, take_body
+from receiver.copies import CopiedDelivery, copy_of, read_line, take_body
 from receiver.errors import BadCopy, CommandFailed, NotFound, StoreError, Unavailable, Unfinished
 from receiver.feed import Feed
 from receiver.ration import Ration
+from receiver.record import JobRow
 from receiver.recording import Plans
+from receiver.sources.base import Source
 from receiver.sse import Message
 from receiver.store.base import Store
 from receiver.store.copies import COPIED, Copy
@@ -94,18 +96,23 @@ class Listener:
         store: Store,
         bodies: Bodies,
         plans: Plans,
+        sources: Mapping[str, Source],
         limit: int,
         wall: Callable[[], int],
         log: Any,
         told: Callable[[Heard], None] = lambda heard: None,
         pause: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
-        """`limit` is for bodies, in bytes; `told` hears of every event; `pause` waits so many seconds."""
+        """`sources` are those that are configured here; `limit` is for bodies, in bytes.
+
+        `told` hears of every event; `pause` waits so many seconds.
+        """
         self._feed = feed
         self._wanted = wanted
         self._store = store
         self._bodies = bodies
         self._plans = plans
+        self._sources = sources
         self._limit = limit
         self._wall = wall
         self._log = log
@@ -239,9 +246,16 @@ class Listener:
         body = await take_body(delivery, chunks, bodies=self._bodies, limit=self._limit)
         alike = (delivery.verdict, delivery.via, delivery.received_at, delivery.headers, delivery.body_sha256)
         seen[alike] += 1
-        is_first = delivery.news is not None
-        jobs = self._plans.jobs(delivery.source, delivery.news.type) if delivery.news else ()
-        return copy_of(delivery, body, now=self._wall(), nth=seen[alike], jobs=list(jobs) if is_first else ())
+        return copy_of(delivery, body, now=self._wall(), nth=seen[alike], jobs=self._jobs(delivery))
+
+    def _jobs(self, delivery: CopiedDelivery) -> Sequence[JobRow]:
+        """The jobs of an event here; with the receiver's own before them, where the source is configured."""
+        if delivery.news is None:
+            return ()
+        source = self._sources.get(delivery.source)
+        is_ours = source is not None and source.kind == delivery.kind
+        first = source.first_job(delivery.news.type, delivery.via) if source and is_ours else None
+        return self._plans.jobs(delivery.source, delivery.news.type, first=first)
 
     # The place.
 

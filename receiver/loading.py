@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from receiver import handler_settings, importing
 from receiver.errors import HandlerError
 from receiver.mistakes import did_you_mean
-from receiver.router import Handler, Router
+from receiver.router import OWN, Handler, Router
 from receiver.user_code import run_user_code
 
 
@@ -133,6 +133,9 @@ def _by_name(found: Iterable[importing.Found]) -> dict[str, Router]:
     for each in found:
         for router in each.routers:
             name = router.name or each.module.__name__.rpartition(".")[2]
+            if name == OWN:
+                mend = 'give yours another one: Router(name="…")'
+                raise HandlerError(f"{each.label}: the name {OWN} is that of the receiver's own jobs; {mend}")
             if routers.setdefault(name, router) is not router:
                 files = " and ".join(dict.fromkeys((labels[name], each.label)))
                 mend = 'give one of them a name of its own: Router(name="…")'

@@ -1,8 +1,9 @@
-"""What kind of video file some bytes are, judged by how they begin and never by a name or header."""
+"""What kind of file some bytes are, judged by how they begin and never by a name or header."""
 
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 from dataclasses import dataclass
 
 HEAD_BYTES = 1024
@@ -34,6 +35,11 @@ _MPG = Container("mpg", "video/mpeg")
 _OGV = Container("ogv", "video/ogg")
 _FLV = Container("flv", "video/x-flv")
 _WMV = Container("wmv", "video/x-ms-wmv")
+
+_JPEG = Container("jpg", "image/jpeg")
+_PNG = Container("png", "image/png")
+_WEBP = Container("webp", "image/webp")
+_GIF = Container("gif", "image/gif")
 
 CONTAINERS = (_MP4, _M4V, _MOV, _3GP, _3G2, _WEBM, _MKV, _AVI, _TS, _MPG, _OGV, _FLV, _WMV)
 
@@ -67,6 +73,29 @@ def sniff(head: bytes) -> Container | None:
     if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
         return _WMV
     return _TS if _is_transport_stream(head) else None
+
+
+def sniff_picture(head: bytes) -> Container | None:
+    """Say which kind of picture a file is whose first bytes are `head`; None for any other file."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return _JPEG
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _PNG
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return _WEBP
+    return _GIF if head.startswith((b"GIF87a", b"GIF89a")) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """What a file is expected to be."""
+
+    name: str
+    sniff: Callable[[bytes], Container | None]
+
+
+VIDEO = Medium("video", sniff)
+PICTURE = Medium("picture", sniff_picture)
 
 
 def describe(head: bytes) -> str:

@@ -27,6 +27,8 @@ ACKNOWLEDGED = ("accepted", "duplicate", "conflict")
 VERDICTS = (*ACKNOWLEDGED, "rejected", "refused", "abandoned")
 """What may become of a delivery; `abandoned`: the sender went away before its body was complete."""
 OUTCOMES = ("done", "retry", "fail", "cancel", "lost")
+POLLS = ("progress", "unknown", "completed", "failed", "refused", "unanswered")
+"""What asking a provider may bring; `unknown`: a status that is no end."""
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the buckets of the acknowledgement time, in seconds."""
 OTHER = "other"
@@ -207,7 +209,12 @@ class _Collector:
         )
         for outcome in OUTCOMES:
             attempts.add_metric([outcome], figures["attempts"].get(outcome, 0))
-        yield from (jobs, attempts)
+        polls = CounterMetricFamily(
+            "receiver_polls", "Questions about videos, since the store started.", labels=["outcome"]
+        )
+        for outcome in POLLS:
+            polls.add_metric([outcome], figures["polls"].get(outcome, 0))
+        yield from (jobs, attempts, polls)
         for name, meaning, key in (
             (
                 "receiver_oldest_ready_job_age_seconds",
@@ -216,6 +223,7 @@ class _Collector:
             ),
             ("receiver_workers_alive", "Workers whose lease runs.", "workers"),
             ("receiver_wal_bytes", "Size of the write-ahead log.", "wal_bytes"),
+            ("receiver_watches_open", "Videos whose end is waited for.", "watches"),
         ):
             yield GaugeMetricFamily(name, meaning, value=figures[key])
 

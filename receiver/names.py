@@ -30,8 +30,8 @@ Piece = tuple[str, str | None]
 """A part of a template: literal text, and the field that follows it, if one does."""
 
 
-def safe_name(template: str, fields: Mapping[str, str | None], *, extension: str) -> str:
-    """Fill a template such as "{title}-{id}" and return a file name that ends in `.extension`.
+def safe_name(template: str, fields: Mapping[str, str | None], *, extension: str, ending: str = "") -> str:
+    """Fill a template such as "{title}-{id}" and return a file name that ends in `ending.extension`.
 
     A field that is None or has nothing left is left out together with the separator beside it. When
     the whole is too long the title is cut first. An extension in the template that is one of a video
@@ -39,22 +39,22 @@ def safe_name(template: str, fields: Mapping[str, str | None], *, extension: str
     """
     pieces = parse_template(template)
     safe = {name: clean(value or "") for name, value in fields.items()}
-    room = LONGEST_NAME_BYTES - len(extension.encode()) - 1
+    room = LONGEST_NAME_BYTES - len(f"{ending}.{extension}".encode())
     excess = len(_fill(pieces, safe).encode()) - room
     if excess > 0 and safe.get("title"):
         left = max(len(safe["title"].encode()) - excess, 0)
         safe["title"] = clean(_cut(safe["title"], left))
     stem = _fill(pieces, safe)
-    return whole_name(stem if clean(stem) else safe.get("event", ""), extension=extension)
+    return whole_name(stem if clean(stem) else safe.get("event", ""), extension=extension, ending=ending)
 
 
-def whole_name(stem: str, *, extension: str) -> str:
-    """Clean a stem, cut it to what fits, and add `.extension`; an empty one becomes "video"."""
-    room = LONGEST_NAME_BYTES - len(extension.encode()) - 1
+def whole_name(stem: str, *, extension: str, ending: str = "") -> str:
+    """Clean a stem, cut it to what fits, and add `ending.extension`; an empty one becomes "video"."""
+    room = LONGEST_NAME_BYTES - len(f"{ending}.{extension}".encode())
     cut = clean(_cut(clean(stem), room)) or "video"
     if _RESERVED.fullmatch(cut):
         cut = f"_{clean(_cut(cut, room - 1))}"
-    return f"{cut}.{extension}"
+    return f"{cut}{ending}.{extension}"
 
 
 def parse_template(template: str) -> Sequence[Piece]:

@@ -56,6 +56,9 @@ class Arrival(NamedTuple):
     jobs: list[JobRow]
     expires_at: int | None = None
     """When the link of the video stops working, in unix milliseconds."""
+    watch: tuple[int, int] | None = None
+    """When the provider is asked, should nothing more be heard of a video that is still being made, and
+    until when, in unix milliseconds; None when it can't be asked, or needn't be."""
 
 
 First = tuple[str, str, str, str]

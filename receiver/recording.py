@@ -11,7 +11,7 @@ from receiver import ids
 from receiver.body import ReceivedBody
 from receiver.record import Arrival, JobRow
 from receiver.router import HandlerCard, plan
-from receiver.sources.base import Admission, Source
+from receiver.sources.base import Admission, News, Source
 
 Via = Literal["callback", "poll", "import"]
 
@@ -46,9 +46,11 @@ def arrival_of(
     plans: Plans,
     now: int,
     random: Callable[[int], bytes],
+    watch: Callable[[int], tuple[int, int]] | None = None,
 ) -> Arrival:
     """Understand a believed body. `headers` are redacted already; `now` is in unix milliseconds.
 
+    `watch` says, of a video that is still being made, when its provider is asked and until when.
     Raise BadBody for an id or a status that can't be kept.
     """
     news = source.read(body.payload, admission, body.raw, body.digests)
@@ -78,4 +80,11 @@ def arrival_of(
         strings=None if is_small else orjson.dumps([string.model_dump() for string in body.strings]).decode(),
         jobs=plans.jobs(source.name, news.type, first=source.first_job(news.type, via)),
         expires_at=news.expires_at,
+        watch=watch(now) if watch is not None and _can_be_asked(source, news) else None,
     )
+
+
+def _can_be_asked(source: Source, news: News) -> bool:
+    """Whether its provider could tell how a video goes on that is still being made."""
+    has_id = "no_id" not in news.warnings
+    return news.what == "progress" and has_id and source.status_request(news.video_id) is not None

@@ -45,15 +45,20 @@ class Replanner:
         via: str,
         last: Mapping[str, str],
         done: Collection[str],
+        *,
+        has_object: bool = False,
     ) -> Replanned:
         """What an event of this kind gets that came this way.
 
         `last` is the state of each handler's last job, `done` are the handlers with a job that is done.
+        `has_object`: what its provider says of the video is stored already, whoever looked it up.
         """
-        key = (source, type, via, *last.items(), *done)
+        key = (source, type, via, has_object, *last.items(), *done)
         if key not in self._planned:
             had = {handler: Had(state, handler in done) for handler, state in last.items()}
             first = self._firsts.get((source, type, via))
+            if first is not None and has_object:
+                had[first] = Had(JobState.DONE.value, has_result=True)
             planned = plan(self._cards, source=source, type=type, first=first)
             self._planned[key] = replan(planned, had, named=self._named, again=self._again, first=first)
         return self._planned[key]

@@ -153,7 +153,9 @@ class Reposting:
                     source.sign, kept, video_id=row["video_id"], body=body, at=datetime.now(UTC)
                 )
                 if headers is None:
-                    return posted._replace(error=f"a source of kind {source.kind} sends no callbacks"), None
+                    return posted._replace(
+                        error=f"a source of kind {source.kind} sends no such callback"
+                    ), None
                 async with self._fetcher.exchange("POST", self._target, headers, Upload(body)) as answer:
                     with suppress(Hopeless, Unfinished):
                         await answer.read(limit=_ANSWER_BYTES)  # so that its connection can be used again

@@ -48,6 +48,7 @@ class Report(NamedTuple):
     body_files: int = 0
     bytes: int = 0
     """Of the body files. Room in the database is used again, and its file does not shrink."""
+    watches: int = 0
 
     def __add__(self, other: object) -> Report:
         if not isinstance(other, Report):
@@ -99,7 +100,8 @@ async def keep_up(store: Upkeep, bodies: Bodies, ages: Ages, *, log: Any) -> Non
 
 def _report(pruned: Pruned, sizes: list[int | None]) -> Report:
     removed = [size for size in sizes if size is not None]
-    return Report(pruned.events, pruned.deliveries, pruned.jobs, pruned.attempts, len(removed), sum(removed))
+    rows = (pruned.events, pruned.deliveries, pruned.jobs, pruned.attempts)
+    return Report(*rows, len(removed), sum(removed), pruned.watches)
 
 
 def _size(path: Path, before: float) -> int | None:

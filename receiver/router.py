@@ -18,6 +18,8 @@ from receiver.mistakes import place
 from receiver.model import EVENT_TYPES
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+OWN = "receiver"
+"""The router name of the receiver's own jobs; nobody else's may have it."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import orjson
 
-from receiver import dispatch, retry, settings
+from receiver import dispatch, retry, settings, sources
 from receiver.attempts import Attempts
 from receiver.backlog import Backlog
+from receiver.bodies import Bodies
+from receiver.errands import Errands
 from receiver.errors import StoreError, Unavailable
 from receiver.fetch import Fetcher
 from receiver.heartbeat import Heartbeat
@@ -28,6 +30,7 @@ from receiver.router import Handler
 from receiver.settler import Settler
 from receiver.store.base import Row, Settlement
 from receiver.store.remote import Remote
+from receiver.watching import Patience
 
 _CLAIM_WAIT_MS = 10_000
 _FULL_WAIT_MS = 250
@@ -54,12 +57,21 @@ class Worker:
         self._config = config
         self._alone = alone
         self._slots = 1 if alone else config.worker.concurrency
-        self._handlers = {handler.name: handler for handler in loaded.handlers}
         self._name = name
         self._log = log
         self._fetcher = Fetcher(max_bytes=config.worker.max_video)
         self._attempts = Attempts(config, loaded.settings, fetcher=self._fetcher)
         self._store = Remote(config.database)
+        self._errands = Errands(
+            sources.configured(config),
+            store=self._store,
+            fetcher=self._fetcher,
+            bodies=Bodies(config.bodies_folder, reserve=config.bodies.reserve),
+            patience=Patience.with_caller(config.watch),
+            log=log,
+        )
+        # The receiver's own jobs are done by every worker, whatever it is narrowed to.
+        self._handlers = {handler.name: handler for handler in (*loaded.handlers, *self._errands.handlers)}
         self._threads = ThreadPoolExecutor(config.worker.concurrency, thread_name_prefix="handler")
         self._running: dict[int, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
@@ -83,6 +95,7 @@ class Worker:
     def reload(self, config: settings.Settings, loaded: Loaded) -> None:
         """Use other credentials and handler settings from the next job on; the handlers stay."""
         self._attempts = Attempts(config, loaded.settings, fetcher=self._fetcher)
+        self._errands.use(sources.configured(config))
         self._log.info("settings.reloaded", worker=self._name)
 
     def drain(self) -> None:

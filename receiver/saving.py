@@ -19,7 +19,7 @@ from typing import Any
 
 from receiver.errors import Hopeless, Unfinished
 from receiver.files import OutputDirectory, Partial
-from receiver.media import HEAD_BYTES, Container, describe, sniff
+from receiver.media import HEAD_BYTES, VIDEO, Container, Medium, describe
 from receiver.stream import Kept, VideoStream
 
 PIECE_BYTES = 1 << 20
@@ -86,11 +86,12 @@ async def save_stream(
     name: Callable[[Container], str],
     progress: Progress,
     resumption: Resumption | None = None,
+    medium: Medium = VIDEO,
 ) -> Saved:
     """Save a video; `open_video` gets what is there already, `name` says what to call the file, once
     its container is known.
 
-    Raise Hopeless when the bytes are no video, whatever the stream raises, and OSError. Unless it
+    Raise Hopeless when the bytes are not of this medium, whatever the stream raises, and OSError. Unless it
     returns, nothing is left behind but what `resumption` allows.
     """
     sink = _Sink(target, progress, None if resumption is None else resumption.link)
@@ -98,7 +99,7 @@ async def save_stream(
     try:
         await asyncio.to_thread(sink.open)
         async with open_video(sink) as stream:
-            container = await _pour(aiter(stream), sink, progress)
+            container = await _pour(aiter(stream), sink, progress, medium)
         return await asyncio.to_thread(sink.commit, name(container))
     except (Unfinished, asyncio.CancelledError):
         keep = resumption is not None and not resumption.is_last
@@ -120,14 +121,14 @@ def save_bytes(content: bytes, *, target: Target, name: str) -> Saved:
         sink.close()
 
 
-async def _pour(chunks: AsyncIterator[bytes], sink: _Sink, progress: Progress) -> Container:
-    """Write a stream, one piece behind. Return its container; raise Hopeless when it is no video."""
+async def _pour(chunks: AsyncIterator[bytes], sink: _Sink, progress: Progress, medium: Medium) -> Container:
+    """Write a stream, one piece behind. Return its container; raise Hopeless when it is something else."""
     container: Container | None = None
     busy: list[asyncio.Future[None]] = []
     try:
         async with aclosing(_pieces(chunks)) as pieces:
             async for piece in pieces:
-                container = container or _recognise(sink.head or piece)
+                container = container or _recognise(sink.head or piece, medium)
                 for work in busy:
                     await work
                 progress.reached(sink.bytes, sink.total)
@@ -138,7 +139,7 @@ async def _pour(chunks: AsyncIterator[bytes], sink: _Sink, progress: Progress) -
         raise
     for work in busy:
         await work
-    return container or _recognise(sink.head)
+    return container or _recognise(sink.head, medium)
 
 
 def _begin(sink: _Sink, piece: bytes) -> list[asyncio.Future[None]]:
@@ -173,11 +174,11 @@ async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         yield b"".join(gathered)
 
 
-def _recognise(piece: bytes) -> Container:
+def _recognise(piece: bytes, medium: Medium) -> Container:
     head = piece[:HEAD_BYTES]
-    container = sniff(head)
+    container = medium.sniff(head)
     if container is None:
-        raise Hopeless(f"what arrived is not a video ({describe(head)})")
+        raise Hopeless(f"what arrived is not a {medium.name} ({describe(head)})")
     return container
 
 

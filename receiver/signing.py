@@ -16,8 +16,9 @@ from typing import BinaryIO
 _PREFIX = "whsec_"
 _VERSION = "v1"
 _PIECE_BYTES = 1 << 20
-_MOST_SIGNATURES = 16
-_LONGEST_HEADER = 4096
+MOST_SIGNATURES = 16
+LONGEST_HEADER = 4096
+"""Bytes; a sender needs neither for one signature under each of its secrets."""
 
 
 def read_secret(secret: str) -> bytes:
@@ -58,7 +59,7 @@ class Signature:
         Other versions are skipped; a header over 4 KiB or with more than 16 signatures is none.
         """
         sent = header.split(b" ")
-        if len(header) > _LONGEST_HEADER or len(sent) > _MOST_SIGNATURES:
+        if len(header) > LONGEST_HEADER or len(sent) > MOST_SIGNATURES:
             return False
         found = False
         for text in self._texts():

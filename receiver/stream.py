@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from receiver import inline
-from receiver.errors import FileChanged, Hopeless, Unfinished
+from receiver.errors import DeadLink, FileChanged, Hopeless, Unfinished
 from receiver.event import Event
-from receiver.fetch import Download, Fetcher
+from receiver.fetch import Download, Fetcher, link_expired
 from receiver.model import Json, Payload
-from receiver.sources.base import InlineVideo, LinkedVideo, VideoFile, VideoPlace
+from receiver.sources.base import InlineVideo, LinkedVideo, NoVideo, VideoFile, VideoPlace
 
 _PIECE_BYTES = 1 << 20
 _MOST_RESUMPTIONS = 3
@@ -66,6 +68,7 @@ def open_stream(
     *,
     fetcher: Fetcher,
     seconds_left: Callable[[], float],
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
     kept: Kept | None = None,
 ) -> VideoStream:
     """Open the video of an event. `seconds_left` says how long a download may still take.
@@ -75,10 +78,33 @@ def open_stream(
     or Unfinished.
     """
     if isinstance(place, LinkedVideo):
-        return VideoStream(_linked(place, fetcher, seconds_left, kept))
+        chunks = _linked(place, fetcher, seconds_left, kept)
+        return VideoStream(_explained(chunks, place, event.video.expires_at, now))
     if isinstance(place, VideoFile):
         return VideoStream(_kept(place.path))
-    return VideoStream(_inline(event, place))
+    if isinstance(place, NoVideo):
+        return VideoStream(_nothing(place.reason))
+    return VideoStream(_nothing("the event names no video") if place is None else open_inline(event, place))
+
+
+async def _explained(
+    chunks: AsyncGenerator[bytes, None],
+    place: LinkedVideo,
+    expires_at: datetime | None,
+    now: Callable[[], datetime],
+) -> AsyncGenerator[bytes, None]:
+    """Say of a link that is refused what is known of it: that it has expired, or that the key is wrong."""
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+    except DeadLink as error:
+        if error.status == HTTPStatus.UNAUTHORIZED and place.headers:
+            raise Unfinished(f"{error}: the api_key of the source is wrong") from error
+        is_late = expires_at is not None and now() >= expires_at
+        if is_late and not str(error).startswith("link_expired"):
+            raise Hopeless(link_expired(error.status)) from error
+        raise
 
 
 async def _linked(
@@ -147,9 +173,13 @@ async def _kept(path: Path) -> AsyncGenerator[bytes, None]:
             yield piece
 
 
-async def _inline(event: Event, place: InlineVideo | None) -> AsyncGenerator[bytes, None]:
-    if place is None:
-        raise Hopeless("the event names no video")
+async def _nothing(reason: str) -> AsyncGenerator[bytes, None]:
+    raise Hopeless(reason)
+    yield b""  # which makes it a generator
+
+
+async def open_inline(event: Event, place: InlineVideo) -> AsyncGenerator[bytes, None]:
+    """Decode the video that the body itself carries. Raise Hopeless, also when its file is gone."""
     string = event.body.long_string(place.path)
     if string is None:
         yield inline.decode_text(_text_at(event.payload, place.path))

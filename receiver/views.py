@@ -99,15 +99,36 @@ class DeliveryView(View):
     body_removed_at: Time | None = Field(description="When retention removed that body.")
 
 
+class WatchView(View):
+    """How a video is asked about until its end is known."""
+
+    source: str = Field(description="Whose API is asked.")
+    kind: str = Field(description="The kind of that source.")
+    identity: str = Field(description="Whose video it is, unique within the source.")
+    video_id: str = Field(description="The provider's id of the video.")
+    opened_at: Time = Field(description="Since when.")
+    next_at: Time = Field(description="When it is asked next.")
+    deadline_at: Time = Field(description="When it is given up.")
+    asked: int = Field(description="How many times it was asked.")
+    status: str | None = Field(description="What was seen last, in the provider's own word.")
+    progress: float | None = Field(description="Percent.")
+    seen_at: Time | None = Field(description="When that was.")
+    last_error: str | None = Field(description="What was wrong when it was asked last.")
+    ended_at: Time | None = Field(description="When it ended.")
+    ending: str | None = Field(description="How it ended.")
+
+
 class EventStory(EventView):
     """Everything about one event."""
 
     jobs: list[JobStory] = Field(description="What handlers have to do with it.")  # type: ignore[assignment]
     video: Video = Field(description="What is said about the video, the same for every provider.")
     payload: dict[str, Any] = Field(description="The body as parsed; strings over 64 KiB are left out.")
+    object: dict[str, Any] | None = Field(description="What the provider said of the video since then.")
     body_sha256: str | None = Field(description="The checksum of a body over 64 KiB.")
     attempts: list[AttemptView] = Field(description="Every attempt, in order.")
     deliveries: list[DeliveryView] = Field(description="Every arrival, in order.")
+    watch: WatchView | None = Field(description="How its video is asked about, if it is or was.")
 
 
 class RejectionView(View):
@@ -138,16 +159,24 @@ def event_story(row: Row, *, reveals: bool) -> EventStory:
     call themselves secrets are redacted; the original body has them.
     """
     payload = orjson.loads(row["body"]) if row["body"] is not None else row["payload"]
-    video = sources.video_of(row["kind"], payload)
+    video = sources.video_of(row["kind"], row["object"] or payload)
+    found = row["object"]
     return EventStory(
         **_event(row),
         jobs=[JobStory(**(_job(job) | _rest_of_job(job, reveals=reveals))) for job in row["jobs"]],
         video=video if reveals else Video.model_validate(redacted(video.model_dump())),
         payload=payload if reveals else redacted(payload),
+        object=found if reveals or found is None else redacted(found),
         body_sha256=row["body_sha256"],
         attempts=[AttemptView(**_with_times(attempt)) for attempt in row["attempts"]],
         deliveries=[DeliveryView(**_with_times(delivery)) for delivery in row["deliveries"]],
+        watch=None if row["watch"] is None else watch_view(row["watch"]),
     )
+
+
+def watch_view(row: Row) -> WatchView:
+    """A watch, from the fields of a `store.watches.Watch`."""
+    return WatchView(**_with_times({name: row[name] for name in WatchView.model_fields}))
 
 
 def rejection_view(row: Row) -> RejectionView:

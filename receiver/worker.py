@@ -7,9 +7,7 @@ import asyncio
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,10 +17,10 @@ from receiver import logs, settings
 from receiver.errors import ReceiverError, UsageError
 from receiver.lifeline import end_with_parent
 from receiver.loading import Loaded, load, told_when_slow
+from receiver.priority import step_back
 from receiver.router import Router
 from receiver.runner import Worker
 
-_NICE = {"idle": 19, "low": 10}
 _Load = Callable[[settings.Settings], Loaded]
 
 
@@ -58,7 +56,7 @@ def work(
             sys.stderr.write(f"receiver: warning: {warning}\n")
         with os.fdopen(list_to, "wb") as pipe:
             pipe.write(orjson.dumps([asdict(handler.card) for handler in loaded.handlers]) + b"\n")
-        _step_back(config.worker.priority)
+        step_back(config.worker.priority)
         return loaded
 
     def load_handlers(config: settings.Settings) -> Loaded:
@@ -122,7 +120,7 @@ def main() -> None:
     try:
         config = settings.load(options.config)
         if options.list_to is None:  # else all wait for its list, and nobody is served yet
-            _step_back(config.worker.priority)
+            step_back(config.worker.priority)
         logs.configure(style=config.log.format, level=config.log.level, waits=False)
         specs = options.handlers
         relative_to = Path.cwd() if specs else None
@@ -143,27 +141,6 @@ def main() -> None:
     sys.stderr.flush()
     logs.finish()
     os._exit(status)  # a thread that can't be stopped must not keep the process
-
-
-def _step_back(priority: str) -> None:
-    """Let acknowledgements come before handlers.
-
-    Nice alone lets a handler that computes finish its slice of some milliseconds first, at every step of an
-    acknowledgement: its p99 is 50 to 100 ms with nice 10, and 25 beside handlers that are idle to the kernel.
-    Where the kernel shares the processors out by session (sched(7), autogroup), a process is nice within its
-    session only. A worker is a session of its own, so that has to be nice as a whole.
-    """
-    if priority == "normal":
-        return
-    for thread in threading.enumerate():  # those, too, that modules have started
-        number = thread.native_id or 0
-        with suppress(OSError):  # a sandbox may forbid it
-            os.setpriority(os.PRIO_PROCESS, number, _NICE[priority])
-        if priority == "idle":
-            with suppress(OSError):
-                os.sched_setscheduler(number, os.SCHED_IDLE, os.sched_param(0))
-    with suppress(OSError):  # a kernel without autogroups has no such file
-        Path("/proc/self/autogroup").write_text(str(_NICE[priority]), "ascii")
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Contents:
     def video(self, row: Row, *, kept: str | None = None) -> FileContent | InlineContent:
         """The video of an event: out of its body, or the file that was saved, or was `kept` among bodies."""
         payload = orjson.loads(row["body"]) if row["body"] is not None else row["payload"]
-        place = sources.place_of(row["kind"], payload, None)
+        place = sources.places_of(row["kind"], payload, None).get("video")
         if not isinstance(place, InlineVideo):
             return self._linked(row, kept, is_named=place is not None)
         string = _long_string(row, place)

@@ -20,7 +20,7 @@ from receiver.capture.unpacking import plain
 from receiver.errors import BadCapture
 
 _PIECE = 1 << 20
-_LONGEST_LINE = 2 << 20
+_LONGEST_LINE = 9 << 20
 _SUM_LINE = re.compile(rb"([0-9a-f]{64})  ([ -~]{1,100})")
 
 

@@ -50,13 +50,14 @@ class Videos:
 
     async def find(self, row: Row) -> FoundVideo | None:
         """The video of a delivery that `copies.give` told; None when it has none behind a link."""
-        payload = row["payload"] if row["body"] is None else orjson.loads(row["body"])
-        place = sources.place_of(row["kind"], payload, self._sources.get(row["source"]))
-        if not isinstance(place, LinkedVideo):
-            return None
         if row["video_sha256"] is not None:
             kept = KeptVideo(row["video_sha256"], row["video_bytes"])
             return FoundVideo(self._bodies.path(kept.sha256), kept)
+        payload = row["payload"] if row["body"] is None else orjson.loads(row["body"])
+        places = sources.places_of(row["kind"], payload, self._sources.get(row["source"]))
+        place = places.get("video")
+        if not isinstance(place, LinkedVideo) or row["type"] != "video.completed":
+            return None
         saved = await self._saved(row["event"])
         if saved is not None:
             return saved

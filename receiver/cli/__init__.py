@@ -22,6 +22,7 @@ COMMANDS = {
     "handlers": ("setup", "List the handlers and what each would run on."),
     "events": ("events", "List events, newest first."),
     "show": ("events", "Show everything about one event, or its original body."),
+    "watch": ("watch", "Ask about videos until their end is known; list what is asked about."),
     "replay": ("replay", "Run handlers again on stored events."),
     "replays": ("replays", "List the last replays, and what became of them."),
     "export": ("capture", "Write recorded events into one portable file."),

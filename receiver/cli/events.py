@@ -12,7 +12,7 @@ import click
 
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import age, local, now_ms, table, view_line, window
+from receiver.cli.output import age, last_seen, local, now_ms, table, view_line, window
 from receiver.cli.story import tell
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def _why(row: Row, state: str) -> str:
 def _marks(row: Row) -> str:
     marks = [f"{row['duplicates']} duplicates"] if row["duplicates"] else []
     marks += ["conflict"] if row["conflict"] else []
+    if row.get("watch_status"):
+        marks.append(f"watched: {last_seen(row['watch_status'], row['watch_progress'])}")
     return ", ".join([*marks, *row["warnings"]])
 
 

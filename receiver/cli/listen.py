@@ -158,7 +158,7 @@ async def _follow(
     config: Settings, feed: Any, wanted: Any, store: Store, cards: list[HandlerCard], options: Common
 ) -> int:
     """Follow until Ctrl-C; 1 when something was missed."""
-    from receiver import logs
+    from receiver import logs, sources
     from receiver.bodies import Bodies
     from receiver.listen import Listener
     from receiver.recording import Plans
@@ -173,6 +173,7 @@ async def _follow(
         store=store,
         bodies=bodies,
         plans=Plans(cards),
+        sources=sources.configured(config),
         limit=config.server.max_body,
         wall=now_ms,
         log=logs.get(),

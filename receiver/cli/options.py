@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -39,6 +40,21 @@ class Rate(click.ParamType[float]):
 
         try:
             return rate(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Length(click.ParamType[timedelta]):
+    """A span of time as the configuration has it: "90s", "24h"."""
+
+    name = "length"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read it, or fail with what would have been right."""
+        from receiver.units import duration
+
+        try:
+            return duration(value if isinstance(value, timedelta) else str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

@@ -123,6 +123,12 @@ def age(then: int, *, now: int) -> str:
     return f"{seconds}s"
 
 
+def last_seen(status: str | None, progress: float | None) -> str:
+    """What a provider said last of a video."""
+    said = status or "not seen yet"
+    return said if progress is None else f"{said} {progress:.0f} %"
+
+
 def bytes_in_words(count: int) -> str:
     """A size in its largest fitting binary unit."""
     size = float(count)

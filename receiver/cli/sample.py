@@ -1,4 +1,4 @@
-"""Sample callbacks: a provider's status object, with a video streamed into it as base64."""
+"""Sample callbacks: a provider's status object, with a video streamed into it as base64; a thin event."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 _MARK = "@@video@@"
 _PIECE = 3 * 2**18  # a multiple of three bytes, so that each piece encodes without padding
 KINDS = ("completed", "failed", "progress", "unknown")
+THIN_KINDS = ("completed", "failed", "unknown")
+"""OpenAI tells of ends only; what is unknown is an event of another type."""
 _STATUS = {"completed": "completed", "failed": "failed", "progress": "pending", "unknown": "archived"}
 
 
@@ -55,6 +57,13 @@ def opennote(kind: str, *, video_id: str, video: Path | None, url: str | None, t
     before, _, after = json.dumps(status).partition(_MARK)
     encoded = 0 if video is None else 4 * -(-video.stat().st_size // 3)
     return Sample(len(before) + encoded + len(after), before.encode(), video, after.encode())
+
+
+def openai(kind: str, *, video_id: str, at: int) -> bytes:
+    """A thin event about a video; `at` is in unix seconds."""
+    told = {"completed": "video.completed", "failed": "video.failed", "unknown": "video.archived"}[kind]
+    event = {"id": f"evt_{video_id}", "object": "event", "created_at": at, "type": told}
+    return json.dumps({**event, "data": {"id": video_id}}).encode()
 
 
 def packaged_video() -> Path:

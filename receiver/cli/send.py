@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import click
@@ -21,15 +22,28 @@ from receiver.errors import CommandFailed, UsageError
 if TYPE_CHECKING:
     import httpx
 
-    from receiver.settings import OpennoteSettings, Settings
+    from receiver.settings import OpenaiSettings, OpennoteSettings, Settings, SourceSettings
 
 _TIMEOUT_SECONDS = 120.0
 _OK = range(200, 300)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parcel:
+class _Parcel(Protocol):
     """What is sent, but for the id."""
+
+    @property
+    def target(self) -> str:
+        """Where to."""
+        ...
+
+    async def post(self, client: httpx.AsyncClient, video_id: str) -> httpx.Response:
+        """Send it for a video."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _StatusObject:
+    """A callback of Opennote."""
 
     kind: str
     video: Path | None
@@ -51,6 +65,27 @@ class _Parcel:
                 yield piece
 
         return await client.post(self.target, content=pieces(), headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _ThinEvent:
+    """A callback of OpenAI; the same video's has the same id of the message, as when it is sent again."""
+
+    kind: str
+    source: OpenaiSettings
+    target: str
+
+    async def post(self, client: httpx.AsyncClient, video_id: str) -> httpx.Response:
+        from receiver.signing import Signer
+
+        now = datetime.now(UTC)
+        body = sample.openai(self.kind, video_id=video_id, at=int(now.timestamp()))
+        message = hashlib.sha256(f"{video_id} {self.kind}".encode()).hexdigest()[:24]
+        signer = Signer([self.source.webhook_secrets[0].get_secret_value()])
+        headers = signer.headers(f"wh_{message}", at=now, body=body)
+        return await client.post(
+            self.target, content=body, headers={"Content-Type": "application/json", **headers}
+        )
 
 
 @click.command
@@ -95,6 +130,7 @@ def send(
 ) -> None:
     """Post a sample callback of SOURCE with the configured credentials.
 
+    One of OpenAI is thin: the receiver looks its video up before any handler runs.
     With --id, --repeat sends that video's callback again and again; without, each has its own id.
     """
     config = options.settings()
@@ -102,16 +138,32 @@ def send(
     if table is None:
         known = ", ".join(sorted(config.sources)) or "none"
         raise UsageError(f"no source {source!r} is configured; configured: {known}")
-    kind = kind.removeprefix("video.").replace("pending", "progress")
-    if kind not in sample.KINDS:
-        raise UsageError(f"--type: must be one of {', '.join(sample.KINDS)}")
-    carried = video or (sample.packaged_video() if inline or not url else None)
-    if kind != "completed":
-        carried = url = None
-    parcel = _Parcel(kind, carried, url, table, f"{_base(config, to)}/webhooks/{source}")
+    target = f"{_base(config, to)}/webhooks/{source}"
+    told = kind.removeprefix("video.").replace("pending", "progress")
+    carried = video or (sample.packaged_video() if inline else None)
+    parcel = _parcel(source, table, told, carried, url, target)
     refused = asyncio.run(_send_all(parcel, video_id, repeat, as_json=options.as_json))
     if refused:
         raise CommandFailed(f"{refused} of {repeat} were not accepted")
+
+
+def _parcel(
+    name: str, table: SourceSettings, kind: str, video: Path | None, url: str | None, target: str
+) -> _Parcel:
+    if table.kind == "openai-compatible":
+        mend = f"it is asked instead: receiver watch {name} VIDEO_ID"
+        raise UsageError(f"{name} is a gateway that never calls, so there is no callback to send; {mend}")
+    kinds = sample.THIN_KINDS if table.kind == "openai" else sample.KINDS
+    if kind not in kinds:
+        raise UsageError(f"--type: must be one of {', '.join(kinds)}")
+    if table.kind == "openai":
+        if video or url:
+            raise UsageError(f"the callbacks of {name} carry no video: leave --video, --inline and --url out")
+        return _ThinEvent(kind, table, target)
+    if kind != "completed":
+        return _StatusObject(kind, None, None, table, target)
+    carried = video or (None if url else sample.packaged_video())
+    return _StatusObject(kind, carried, url, table, target)
 
 
 def _base(config: Settings, to: str | None) -> str:

@@ -76,8 +76,9 @@ def serve(
             json_line({"url": url, "pid": os.getpid()})
             return
         click.echo(f"receiver is ready at {url} (Ctrl-C ends it)")
-        for name in config.sources:
-            click.echo(f"  callbacks: {url}/webhooks/{name}")
+        for name, source in config.sources.items():
+            if source.kind != "openai-compatible":
+                click.echo(f"  callbacks: {url}/webhooks/{name}")
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(app.serve(config, chosen, on_started=tell))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from receiver.cli.output import bytes_in_words, length, local, plain, when
+from receiver.cli.output import bytes_in_words, last_seen, length, local, plain, when
 
 if TYPE_CHECKING:
     from receiver.store.base import Row
@@ -48,6 +48,7 @@ def _story(row: Row, marks: str, now: int) -> Iterator[str]:
         "received": _received(row["deliveries"], now),
         "body": _body(row, now),
         "event key": f"{row['identity']}:{row['what']}",
+        **({"watch": _watch(row["watch"], now)} if row["watch"] else {}),
         "marks": marks or "-",
     }
     for name, value in facts.items():
@@ -68,6 +69,18 @@ def _received(deliveries: Sequence[Row], now: int) -> str:
     if len(deliveries) == 1:
         return f"{said}, once"
     return f"{said}, {len(deliveries)} times, the last {when(last['received_at'], now=now)}"
+
+
+def _watch(watch: Row, now: int) -> str:
+    seen = f"last seen {last_seen(watch['status'], watch['progress'])}"
+    if watch["seen_at"] is not None:
+        seen += f" {when(watch['seen_at'], now=now)}"
+    times = f"asked {watch['asked']} times"
+    if watch["ending"] is not None:
+        return f"{watch['ending']} {when(watch['ended_at'], now=now)}, {times}, {seen}"
+    error = f", but: {watch['last_error']}" if watch["last_error"] else ""
+    until = f"until {local(watch['deadline_at'])}"
+    return f"open {until}, {seen}, {times}{error}, next {when(watch['next_at'], now=now)}"
 
 
 def _body(row: Row, now: int) -> str:

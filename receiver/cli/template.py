@@ -39,6 +39,16 @@ organization_id = "{organization_id}"
 api_keys = ["{api_key}"]
 {s3_base_url}
 
+# [sources.openai]          # OpenAI: signed callbacks, welcome at /webhooks/openai
+# kind = "openai"
+# webhook_secrets = ["whsec_…"]
+# api_key = "sk-…"
+
+# [sources.ope]             # a gateway that speaks OpenAI's API and never calls: it is asked
+# kind = "openai-compatible"
+# api_key = "sk-…"
+# api_url = "https://api-platform.ope.ai/v1"
+
 [handlers]
 load = [                    # names, modules, or files such as "my_handlers.py"
     "save_video",

@@ -7,7 +7,25 @@ default beside its field. Relative paths are relative to the file's folder.
 from __future__ import annotations
 
 from receiver.settings.reading import config_file, load, parse
-from receiver.settings.tables import OpennoteSettings, Settings
+from receiver.settings.tables import (
+    SOURCES,
+    CompatibleSettings,
+    OpenaiSettings,
+    OpennoteSettings,
+    Settings,
+    SourceSettings,
+)
 from receiver.settings.values import is_loopback
 
-__all__ = ["OpennoteSettings", "Settings", "config_file", "is_loopback", "load", "parse"]
+__all__ = [
+    "CompatibleSettings",
+    "OpenaiSettings",
+    "OpennoteSettings",
+    "SOURCES",
+    "Settings",
+    "SourceSettings",
+    "config_file",
+    "is_loopback",
+    "load",
+    "parse",
+]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from receiver.settings.values import (
     BaseUrl,
     BodiesUrl,
+    HeaderSecret,
     HeaderSecrets,
     HeaderText,
     Host,
-    NotYet,
     Proxies,
     Remembered,
     StoreUrl,
+    WebhookSecrets,
 )
 from receiver.units import Duration, Size
 
@@ -92,6 +93,23 @@ class RetentionSettings(_Table):
     )
 
 
+class WatchSettings(_Table):
+    """`[watch]`: how providers are asked for videos of which nothing is heard."""
+
+    missed_after: Duration = Field(
+        timedelta(minutes=10), description="How long a callback is waited for before its provider is asked."
+    )
+    deadline: Duration = Field(timedelta(hours=24), description="When a video is given up.")
+    first_interval: Duration = Field(
+        timedelta(seconds=5), gt=timedelta(0), description="Between the first questions about a video."
+    )
+    longest_interval: Duration = Field(
+        timedelta(minutes=5), gt=timedelta(0), description="Between the last ones."
+    )
+    requests_per_second: float = Field(5.0, gt=0, le=1000, description="Questions of all watches together.")
+    concurrency: int = Field(8, ge=1, le=1000, description="Answers that are waited for at a time.")
+
+
 class LogSettings(_Table):
     """`[log]`: what is written to standard error."""
 
@@ -114,8 +132,37 @@ class OpennoteSettings(_Table):
         description="Videos are fetched from below this URL only.",
     )
     api_url: BaseUrl = Field("https://api.opennote.com", description="The provider's API.")
-    confirm: NotYet = Field(False, description="Not supported by this version: must be false.")
+    confirm: bool = Field(False, description="Whether the API is asked before any handler runs.")
     max_body: Size | None = Field(None, gt=0, description="Largest body; default: the server's.")
+
+
+class OpenaiSettings(_Table):
+    """`[sources.NAME]` of kind `openai`: one project, with its signed callbacks."""
+
+    kind: Literal["openai"]
+    webhook_secrets: WebhookSecrets = Field(description="All live secrets; one of them signs a callback.")
+    api_key: HeaderSecret = Field(description="The key of the API, which is asked for videos.")
+    api_url: BaseUrl = Field("https://api.openai.com/v1", description="The provider's API.")
+    max_body: Size = Field(2**20, gt=0, description="Largest body, and largest answer of the API.")
+
+
+class CompatibleSettings(_Table):
+    """`[sources.NAME]` of kind `openai-compatible`: a gateway that speaks the same API, and never calls."""
+
+    kind: Literal["openai-compatible"]
+    api_key: HeaderSecret = Field(description="The key of the API.")
+    # Without a default, so that no key is ever sent to a gateway that it does not belong to.
+    api_url: BaseUrl = Field(description="The gateway's API, as a rule with /v1 at its end.")
+    max_body: Size = Field(2**20, gt=0, description="Largest answer of the API.")
+
+
+SourceSettings = OpennoteSettings | OpenaiSettings | CompatibleSettings
+SOURCES: dict[str, type[OpennoteSettings] | type[OpenaiSettings] | type[CompatibleSettings]] = {
+    "opennote": OpennoteSettings,
+    "openai": OpenaiSettings,
+    "openai-compatible": CompatibleSettings,
+}
+"""Every kind of source, and its table."""
 
 
 class HandlersSettings(BaseModel):
@@ -140,8 +187,9 @@ class Settings(_Table):
     listen: ListenSettings = ListenSettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
+    watch: WatchSettings = WatchSettings()
     log: LogSettings = LogSettings()
-    sources: dict[str, OpennoteSettings] = Field(default_factory=dict)
+    sources: dict[str, Annotated[SourceSettings, Field(discriminator="kind")]] = Field(default_factory=dict)
     handlers: HandlersSettings = HandlersSettings()
     folder: Path = Field(exclude=True)
     file: Path | None = Field(exclude=True)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
+from receiver.signing import read_secret
 from receiver.units import Duration
 
 _SENDERS_REPEAT = timedelta(hours=72)
@@ -78,9 +79,10 @@ def _at_least_one(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return values
 
 
-def _not_yet(value: bool) -> bool:
-    if value:
-        raise ValueError("is not supported by this version; must be false")
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value():
+        raise ValueError("must not be empty")
+    read_secret(value.get_secret_value())
     return value
 
 
@@ -107,7 +109,8 @@ Proxies = tuple[Annotated[str, AfterValidator(_proxy)], ...]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
 HeaderSecrets = Annotated[tuple[HeaderSecret, ...], AfterValidator(_at_least_one)]
-NotYet = Annotated[bool, AfterValidator(_not_yet)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+WebhookSecrets = Annotated[tuple[WebhookSecret, ...], AfterValidator(_at_least_one)]
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 StoreUrl = Annotated[str, AfterValidator(lambda value: _file_url(value, "sqlite", "postgresql:"))]
 BodiesUrl = Annotated[str, AfterValidator(lambda value: _file_url(value, "file", "s3:"))]

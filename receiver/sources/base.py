@@ -15,6 +15,15 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from receiver.model import EventType, Payload
 
+RETRIEVE = "receiver.retrieve"
+"""The receiver's own job that looks a video up whose callback says next to nothing."""
+CONFIRM = "receiver.confirm"
+"""The receiver's own job that asks whether a callback is true."""
+OWN_JOBS = frozenset({RETRIEVE, CONFIRM})
+
+WATCH_EXPIRED = "watch_expired"
+"""Status and code of a failure that the receiver itself has noticed: nothing was heard of a video."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 """Header names in lower case and values, as they arrived, in their order."""
 
@@ -84,7 +93,7 @@ class LinkedVideo:
 
     url: str
     base: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,14 @@ class VideoFile:
     path: Path
 
 
-VideoPlace = InlineVideo | LinkedVideo | VideoFile
+@dataclass(frozen=True, slots=True)
+class NoVideo:
+    """The video can't be had from here, for a reason that an operator understands."""
+
+    reason: str
+
+
+VideoPlace = InlineVideo | LinkedVideo | VideoFile | NoVideo
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +122,12 @@ class ApiRequest:
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def path(self) -> str:
+        """The path of its URL, without the query string."""
+        _, _, rest = self.url.partition("://")
+        return f"/{rest.partition('/')[2].partition('?')[0]}"
 
 
 class Digests(NamedTuple):
@@ -123,6 +145,10 @@ class Source(Protocol):
     name: str
     kind: str
     max_body: int
+    receives_callbacks: bool
+    """Whether there is an address for its callbacks."""
+    variants: tuple[str, ...]
+    """What a finished video can be had as; `video` is the first."""
 
     def admit(self, headers: Headers) -> Admission | Denied:
         """Judge the headers, before the first byte of the body is read."""
@@ -135,8 +161,8 @@ class Source(Protocol):
         """
         ...
 
-    def place(self, payload: Payload) -> VideoPlace | None:
-        """Say where the video of a stored payload is; None when it names none."""
+    def place(self, payload: Payload, *, variant: str = "video") -> VideoPlace | None:
+        """Say where a variant of the video of a stored payload is; None when it names none."""
         ...
 
     def first_job(self, type: EventType, via: str) -> str | None:  # noqa: A002 - the event's own word
@@ -147,6 +173,13 @@ class Source(Protocol):
         """Ask how a video stands; None when no key for that is configured, or there is no such request.
 
         The answer is read by `read`, with an admission whose `request_id` is the video's id.
+        """
+        ...
+
+    def watch_expired(self, video_id: str, reason: str) -> Payload:
+        """The body of a failure that nobody has told of: in this kind's own shape, its code `watch_expired`.
+
+        Its status is `watch_expired`, too, and it is read by `read` like an answer to `status_request`.
         """
         ...
 

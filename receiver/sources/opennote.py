@@ -7,8 +7,6 @@ timestamp, so the key is the only secret and the body is believed as soon as the
 from __future__ import annotations
 
 import hashlib
-import math
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
@@ -16,10 +14,12 @@ from urllib.parse import parse_qsl, quote
 
 from pydantic import JsonValue
 
-from receiver.errors import BadBody
-from receiver.model import EventType, Payload, Source, Video, VideoFailure
+from receiver.model import EventType, Payload, Source, Video
 from receiver.settings import OpennoteSettings
+from receiver.sources import fields
 from receiver.sources.base import (
+    CONFIRM,
+    WATCH_EXPIRED,
     Admission,
     ApiRequest,
     Denied,
@@ -39,8 +39,7 @@ CHECKED = (b"x-webhook-platform", b"x-origin", b"x-organization-id", b"x-api-key
 INLINE_PATH = ("response", "b64_video")
 
 _IN_PROGRESS = frozenset({"pending", "queued", "in_progress", "processing", "running", "started"})
-_FAILED = frozenset({"failed", "cancelled", "canceled", "expired", "watch_expired"})
-_LONGEST_ID = 256
+_FAILED = frozenset({"failed", "cancelled", "canceled", "expired", WATCH_EXPIRED})
 # An object with one of these is about practice problems, whatever its status says.
 _FOREIGN_KEYS = ("set_id", "total_problems")
 
@@ -49,6 +48,8 @@ class Opennote:
     """A configured organisation of Opennote."""
 
     kind = "opennote"
+    receives_callbacks = True
+    variants: tuple[str, ...] = ("video",)
 
     def __init__(self, name: str, settings: OpennoteSettings, *, redactor_key: bytes, max_body: int) -> None:
         self.name = name
@@ -56,6 +57,7 @@ class Opennote:
         self._organization = settings.organization_id
         self._s3_base_url = settings.s3_base_url
         self._api_url = settings.api_url
+        self._confirms = settings.confirm
         self._api_key = settings.api_keys[0].get_secret_value()
         keys = [key.get_secret_value().encode() for key in settings.api_keys]
         fixed = (PLATFORM, ORIGIN, settings.organization_id.encode())
@@ -104,15 +106,15 @@ class Opennote:
 
     def read(self, payload: Payload, admission: Admission, body: bytes | None, digests: Digests) -> News:
         """Say whose video it is and what happened to it."""
-        own_id = _identifier(payload.get("video_id"), "video_id")
+        own_id = fields.identifier(payload.get("video_id"), "video_id")
         foreign = own_id is None and any(key in payload for key in _FOREIGN_KEYS)
         if foreign:
-            own_id = _identifier(payload.get("set_id"), "set_id")
+            own_id = fields.identifier(payload.get("set_id"), "set_id")
         request_id = admission.request_id or None
         warnings = list(admission.warnings)
         if own_id is not None and request_id is not None and request_id != own_id:
             warnings.append("request_id_rewritten")
-        video_id = own_id if own_id is not None else _identifier(request_id, "X-Request-Id")
+        video_id = own_id if own_id is not None else fields.identifier(request_id, "X-Request-Id")
         if video_id is None:
             video_id = "sha256:" + (digests.sha256 or hashlib.sha256(body or b"").hexdigest())
             warnings.append("no_id")
@@ -124,26 +126,32 @@ class Opennote:
             what=what,
             type=event_type,
             video_id=video_id,
-            status=_text(payload.get("status")),
+            status=fields.text(payload.get("status")),
             progress=_progress(payload),
-            title=_text(result.get("title")),
+            title=fields.text(result.get("title")),
             warnings=tuple(warnings),
             content=_content(result, digests) if what == "completed" else None,
-            expires_at=_expiry(_text(result.get("s3_url")) or "") if what == "completed" else None,
+            expires_at=_expiry(fields.text(result.get("s3_url")) or "") if what == "completed" else None,
         )
 
-    def place(self, payload: Payload) -> VideoPlace | None:
+    def place(self, payload: Payload, *, variant: str = "video") -> VideoPlace | None:
         """See `place_of`; links must lie below the configured base."""
-        return place_of(payload, s3_base_url=self._s3_base_url)
+        return place_of(payload, s3_base_url=self._s3_base_url) if variant in self.variants else None
 
     def first_job(self, type: EventType, via: str) -> str | None:  # noqa: A002 - the event's own word
-        """None: what a callback says is believed as soon as its headers are."""
-        return None
+        """None: what a callback says is believed when its headers are. With `confirm` the API is asked."""
+        is_asked = self._confirms and via == "callback" and type in ("video.completed", "video.failed")
+        return CONFIRM if is_asked else None
 
     def status_request(self, video_id: str) -> ApiRequest:
         """GET /v1/video/status/{video_id}, with the first of the live keys."""
         url = f"{self._api_url.rstrip('/')}/v1/video/status/{quote(video_id, safe='')}"
         return ApiRequest(url, self._api_url, headers={"Authorization": f"Bearer {self._api_key}"})
+
+    def watch_expired(self, video_id: str, reason: str) -> Payload:
+        """A status object that says so."""
+        told: Payload = {"success": False, "status": WATCH_EXPIRED, "video_id": video_id}
+        return {**told, "error": WATCH_EXPIRED, "message": reason}
 
     def sign(
         self, headers: Mapping[str, str], *, video_id: str, body: BinaryIO, at: datetime
@@ -172,20 +180,20 @@ def callback_headers(organization_id: str, api_key: str, *, video_id: str) -> di
 def video_of(payload: Payload) -> Video:
     """Normalise a status object; a field of a wrong type counts as not given."""
     result = _result(payload)
-    expiry = _expiry(_text(result.get("s3_url")) or "")
+    expiry = _expiry(fields.text(result.get("s3_url")) or "")
     return Video(
-        id=_text(payload.get("video_id")) or None,
-        status=_text(payload.get("status")),
+        id=fields.text(payload.get("video_id")) or None,
+        status=fields.text(payload.get("status")),
         progress=_progress(payload),
-        title=_text(result.get("title")),
-        url=_text(result.get("s3_url")) or None,
+        title=fields.text(result.get("title")),
+        url=fields.text(result.get("s3_url")) or None,
         inline=_has_inline(result),
-        transcript=_text(result.get("transcript")),
+        transcript=fields.text(result.get("transcript")),
         sources=_sources(result.get("sources")),
-        cost=_number(result.get("cost")),
-        model=_text(result.get("model")),
-        error=_failure(payload, result),
-        completed_at=_time(result.get("timestamp")),
+        cost=fields.number(result.get("cost")),
+        model=fields.text(result.get("model")),
+        error=fields.failure((payload.get("error"), result.get("error")), message=payload.get("message")),
+        completed_at=fields.time(result.get("timestamp")),
         expires_at=None if expiry is None else datetime.fromtimestamp(expiry // 1000, UTC),
     )
 
@@ -202,10 +210,7 @@ def _classify(payload: Payload, *, is_foreign: bool) -> tuple[str, EventType]:
     status = payload.get("status")
     if not isinstance(status, str):
         return "other:", "video.unknown"
-    if not status.isprintable() or len(status) > _LONGEST_ID:
-        raise BadBody(
-            f"status: longer than {_LONGEST_ID} characters, or with characters that can't be printed"
-        )
+    fields.word(status, "status")
     if is_foreign:
         return f"other:{status}", "video.unknown"
     if status == "completed":
@@ -215,19 +220,6 @@ def _classify(payload: Payload, *, is_foreign: bool) -> tuple[str, EventType]:
     if status in _IN_PROGRESS:
         return "progress", "video.progress"
     return f"other:{status}", "video.unknown"
-
-
-def _identifier(value: JsonValue, where: str) -> str | None:
-    """An id as text, or None when there is none. Raise BadBody for one that can't be kept or shown."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value:
-        return None
-    if len(value) > _LONGEST_ID or not value.isprintable():
-        raise BadBody(
-            f"{where}: longer than {_LONGEST_ID} characters, or with characters that can't be printed"
-        )
-    return value
 
 
 def _has_inline(result: Payload) -> bool:
@@ -240,7 +232,7 @@ def _content(result: Payload, digests: Digests) -> str | None:
     if _has_inline(result):
         checksum = digests.strings.get(INLINE_PATH)
         return f"inline {checksum or hashlib.sha256(str(result['b64_video']).encode()).hexdigest()}"
-    url = _text(result.get("s3_url"))
+    url = fields.text(result.get("s3_url"))
     return f"url {url.partition('?')[0].partition('#')[0]}" if url else None
 
 
@@ -249,10 +241,10 @@ def _expiry(url: str) -> int | None:
     query = url.partition("?")[2]
     if "X-Amz-Expires=" not in query:
         return None
-    fields = dict(parse_qsl(query))
+    signed = dict(parse_qsl(query))
     try:
-        signed_at = datetime.strptime(fields.get("X-Amz-Date", ""), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        expires_at = signed_at + timedelta(seconds=int(fields["X-Amz-Expires"]))
+        signed_at = datetime.strptime(signed.get("X-Amz-Date", ""), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        expires_at = signed_at + timedelta(seconds=int(signed["X-Amz-Expires"]))
     except (ValueError, OverflowError):
         return None
     return int(expires_at.timestamp()) * 1000
@@ -266,51 +258,13 @@ def _result(payload: Payload) -> Payload:
 def _progress(payload: Payload) -> float | None:
     """The API's reference calls it completion_percentage, the guide's example progress."""
     percentage = payload.get("completion_percentage")
-    return _number(payload.get("progress") if percentage is None else percentage)
-
-
-def _text(value: JsonValue) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: JsonValue) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    return fields.number(payload.get("progress") if percentage is None else percentage)
 
 
 def _sources(value: JsonValue) -> tuple[Source, ...]:
     items = value if isinstance(value, list) else []
     return tuple(
-        Source(url=_text(item.get("url")), content=_text(item.get("content")))
+        Source(url=fields.text(item.get("url")), content=fields.text(item.get("content")))
         for item in items
         if isinstance(item, dict)
     )
-
-
-def _failure(payload: Payload, result: Payload) -> VideoFailure:
-    for value in (payload.get("error"), result.get("error")):
-        if isinstance(value, dict):
-            return VideoFailure(
-                code=_text(value.get("code")) or "", message=_text(value.get("message")) or ""
-            )
-        if isinstance(value, str) and value:
-            code = value if re.fullmatch(r"[a-z0-9_.-]{1,64}", value) else ""
-            return VideoFailure(code=code, message=_text(payload.get("message")) or value)
-    return VideoFailure()
-
-
-def _time(value: JsonValue) -> datetime | None:
-    try:
-        if isinstance(value, str):
-            read = datetime.fromisoformat(value)
-            return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return None

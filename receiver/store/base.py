@@ -15,7 +15,9 @@ from receiver.record import Arrival
 
 if TYPE_CHECKING:
     from receiver.store.copies import Copies
+    from receiver.store.findings import Findings
     from receiver.store.replays import Replays
+    from receiver.store.watches import Watches
 
 Row = dict[str, Any]
 """A row as it is shown: column names and JSON values."""
@@ -112,6 +114,7 @@ class Pruned(NamedTuple):
     """Body files that no row names any more: the caller's to remove."""
     step: Sequence[Any] | None = None
     """Where to go on; None after the last step."""
+    watches: int = 0
 
 
 class Intake(Protocol):
@@ -185,7 +188,7 @@ class Reads(Protocol):
         ...
 
     async def event(self, prefix: str) -> Row:
-        """One event with deliveries, jobs and attempts. Raise NotFound."""
+        """One event with deliveries, jobs, attempts and the watch of its video. Raise NotFound."""
         ...
 
     async def rejections(self, *, limit: int) -> list[Row]:
@@ -204,7 +207,7 @@ class Reads(Protocol):
         """What metrics show: cheap whatever is stored, and nothing is written.
 
         `jobs` by state, `attempts` by outcome since the store started, `oldest_ready_seconds` that a
-        due job has waited, `workers` that live, `wal_bytes`.
+        due job has waited, `workers` that live, `wal_bytes`; `watches` that are open, `polls` by outcome.
         """
         ...
 
@@ -246,6 +249,16 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
     @property
     def replays(self) -> Replays:
         """The verbs of replays."""
+        ...
+
+    @property
+    def findings(self) -> Findings:
+        """What providers say of events that are recorded already."""
+        ...
+
+    @property
+    def watches(self) -> Watches:
+        """The videos that are asked about."""
         ...
 
     async def publish(self, cards: Sequence[Row]) -> None:

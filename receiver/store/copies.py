@@ -19,6 +19,15 @@ class KeptVideo(NamedTuple):
     bytes: int
 
 
+class Finding(NamedTuple):
+    """What the provider said of the event there, when it was asked."""
+
+    object: str | None
+    """Its own object of the video, as JSON."""
+    refuted_at: int | None
+    """When it denied what the event says, in unix milliseconds."""
+
+
 class Copy(NamedTuple):
     """One delivery that was recorded elsewhere; travels as an array, in this order."""
 
@@ -30,6 +39,7 @@ class Copy(NamedTuple):
     at: int
     """When it is copied, in unix milliseconds."""
     video: KeptVideo | None = None
+    finding: Finding | None = None
 
 
 class Copies(Protocol):
@@ -112,12 +122,14 @@ class RemoteCopies:
 
 def _plain(copy: Copy) -> list[Any]:
     """As arrays all through, which JSON can carry."""
-    return [tuple(copy.arrival), *copy[1:4], None if copy.video is None else tuple(copy.video)]
+    parts = (copy.video, copy.finding)
+    return [tuple(copy.arrival), *copy[1:4], *(None if part is None else tuple(part) for part in parts)]
 
 
 def _copy(row: Sequence[Any]) -> Copy:
-    arrival, verdict, nth, at, video = row
-    return Copy(Arrival(*arrival), verdict, nth, at, None if video is None else KeptVideo(*video))
+    arrival, verdict, nth, at, video, finding = row
+    kept = None if video is None else KeptVideo(*video)
+    return Copy(Arrival(*arrival), verdict, nth, at, kept, None if finding is None else Finding(*finding))
 
 
 VERBS: Mapping[str, Callable[[Copies, Any], Awaitable[Any]]] = {

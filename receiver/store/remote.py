@@ -26,8 +26,10 @@ from receiver.store.base import (
     resolve,
 )
 from receiver.store.copies import RemoteCopies
+from receiver.store.findings import RemoteFindings
 from receiver.store.link import Link
 from receiver.store.replays import RemoteReplays
+from receiver.store.watches import RemoteWatches
 
 _ANSWER_SECONDS = 10.0
 _RECORD_SECONDS = 3.0
@@ -50,6 +52,8 @@ class Remote:
         self._connecting = asyncio.Lock()
         self._batch: list[tuple[Arrival, Recorded]] = []
         self._sender: asyncio.Task[None] | None = None
+        self.watches = RemoteWatches(self._ask)
+        self.findings = RemoteFindings(self._ask)
         self.replays = RemoteReplays(self._ask)
         self.copies = RemoteCopies(self._ask)
 

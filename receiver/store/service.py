@@ -33,10 +33,12 @@ from receiver.store.leases import Leases
 from receiver.store.looking import CARDS, Looking
 from receiver.store.sqlite.copies import Copies
 from receiver.store.sqlite.database import Database, refusal
+from receiver.store.sqlite.findings import Findings
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
 from receiver.store.sqlite.replays import Replays
-from receiver.store.sqlite.retention import FIRST, Retention
+from receiver.store.sqlite.retention import Retention
+from receiver.store.watching import Watching
 
 T = TypeVar("T")
 EXTERNAL = "external"
@@ -96,6 +98,15 @@ class Service(Looking):
                 write=self._write,
                 wake=self._ring_for_arrivals,
             )
+            self.watches = Watching(
+                self._intake,
+                self._reads,
+                self._commits,
+                due=self._due,
+                monotonic=monotonic,
+                ring=self._bell.ring,
+            )
+            self.findings = Findings(self._database, self._intake, write=self._write)
             if run is not None:
                 self._take_over(run)
         except sqlite3.DatabaseError as error:
@@ -253,7 +264,9 @@ class Service(Looking):
     async def figures(self) -> Row:
         """See `base.Reads`."""
         counted = await self._reads.figures(now=self._wall())
-        return {**counted, "attempts": dict(self._attempts), "workers": len(self._leases.living())}
+        of_watches = {"watches": self.watches.open, "polls": dict(self.watches.polls)}
+        since_start = {"attempts": dict(self._attempts), "workers": len(self._leases.living())}
+        return {**counted, **since_start, **of_watches}
 
     async def publish(self, cards: Sequence[Row]) -> None:
         """See `base.Store`."""
@@ -267,12 +280,8 @@ class Service(Looking):
 
     async def prune(self, keep: Keep, step: Sequence[Any] | None = None, *, count: int = 20) -> Pruned:
         """See `base.Upkeep`."""
-        events, following = await self._reads.old(step, keep, count=count)
-        is_first = step is None or step[0] == FIRST[0]
-        if is_first:
-            pruned = await self._write(partial(self._retention.remove_events, events, keep))
-        else:
-            pruned = await self._write(lambda: self._retention.remove_files(events, keep, now=self._wall()))
+        found, following = await self._reads.old(step, keep, count=count)
+        pruned = await self._write(lambda: self._retention.remove(step, found, keep, now=self._wall()))
         return pruned._replace(step=following)
 
     async def abandon(self) -> None:

@@ -10,8 +10,10 @@ from receiver.errors import Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
 from receiver.store.copies import VERBS as COPIES
+from receiver.store.findings import Learned
 from receiver.store.replays import VERBS as REPLAYS
 from receiver.store.service import Service
+from receiver.store.watches import NewWatch, Seen
 
 
 async def _record(service: Service, arguments: Any) -> list[tuple[str, str]]:
@@ -46,6 +48,28 @@ def _of_copies(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
     return lambda service, a: COPIES[name](service.copies, a)
 
 
+async def _watches_due(
+    service: Service, sources: list[str], count: int, wait_ms: int, busy: list[int]
+) -> list[tuple[Any, ...]]:
+    found = await service.watches.due(sources, count=count, wait_ms=wait_ms, busy=busy)
+    return [tuple(watch) for watch in found]
+
+
+async def _expire(service: Service, watch: int, arrival: Any) -> tuple[Any, ...] | None:
+    receipt = await service.watches.expire(watch, Arrival(*arrival))
+    return None if receipt is None else tuple(receipt)
+
+
+async def _watches(service: Service, source: str | None, ended: bool, limit: int) -> list[tuple[Any, ...]]:
+    found = await service.watches.page(source=source, ended=ended, limit=limit)
+    return [tuple(watch) for watch in found]
+
+
+async def _watch_of(service: Service, source: str, video_id: str) -> tuple[Any, ...] | None:
+    watch = await service.watches.of(source, video_id)
+    return None if watch is None else tuple(watch)
+
+
 # What travels is an array of arguments; named tuples are built again on this side.
 VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "record": _record,
@@ -72,4 +96,13 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "prunable": _prunable,
     **{name: _of_replays(name) for name in REPLAYS},
     **{name: _of_copies(name) for name in COPIES},
+    "watches.add": lambda service, rows: service.watches.add([NewWatch(*row) for row in rows]),
+    "watches.due": lambda service, a: _watches_due(service, *a),
+    "watches.note": lambda service, a: service.watches.note(a[0], Seen(*a[1])),
+    "watches.end": lambda service, a: service.watches.end(*a),
+    "watches.expire": lambda service, a: _expire(service, *a),
+    "watches.page": lambda service, a: _watches(service, *a),
+    "watches.of": lambda service, a: _watch_of(service, *a),
+    "findings.learn": lambda service, row: service.findings.learn(Learned(*row)),
+    "findings.refute": lambda service, a: service.findings.refute(a[0], Rejection(*a[1])),
 }

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from receiver.testing.canned import Asked
     from receiver.testing.captured import from_capture
     from receiver.testing.context import RecordingContext
-    from receiver.testing.events import by_link, failed, from_body, inline, progress, unknown
+    from receiver.testing.events import by_link, failed, from_body, inline, looked_up, progress, unknown
     from receiver.testing.recorded import Line
     from receiver.testing.running import run, run_async
-    from receiver.testing.videos import sample_video
+    from receiver.testing.videos import sample_picture, sample_video
 
 __all__ = [
     "by_link",
     "inline",
+    "looked_up",
     "failed",
     "progress",
     "unknown",
@@ -39,6 +40,7 @@ __all__ = [
     "Line",
     "Asked",
     "sample_video",
+    "sample_picture",
     "run",
     "run_async",
     "Done",
@@ -53,10 +55,10 @@ _HOMES = {
     "testing.canned": ("Asked",),
     "testing.captured": ("from_capture",),
     "testing.context": ("RecordingContext",),
-    "testing.events": ("by_link", "failed", "from_body", "inline", "progress", "unknown"),
+    "testing.events": ("by_link", "failed", "from_body", "inline", "looked_up", "progress", "unknown"),
     "testing.recorded": ("Line",),
     "testing.running": ("run", "run_async"),
-    "testing.videos": ("sample_video",),
+    "testing.videos": ("sample_picture", "sample_video"),
 }
 
 

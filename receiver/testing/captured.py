@@ -72,7 +72,7 @@ def _built(capture: Capture, delivery: CopiedDelivery, folder: Path) -> Captured
         video_file = folder / "video"
         with capture.open(f"{layout.VIDEOS}{delivery.event}") as video:
             _unpack(video, video_file)
-    video_of_it = sources.video_of(delivery.kind, scanned.payload)
+    video_of_it = sources.video_of(delivery.kind, delivery.news.object or scanned.payload)
     if video_of_it.id is None:
         video_of_it = video_of_it.model_copy(update={"id": delivery.news.video_id})
     return CapturedEvent(

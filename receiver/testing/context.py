@@ -18,21 +18,23 @@ from receiver.context import Context, Saved
 from receiver.event import Event
 from receiver.model import Json
 from receiver.router import Handler
-from receiver.sources.base import LinkedVideo, VideoFile, VideoPlace
+from receiver.sources import places_of
+from receiver.sources.base import InlineVideo, LinkedVideo, VideoFile, VideoPlace
 from receiver.testing.canned import Asked, Canned, CannedFetcher
 from receiver.testing.captured import CapturedEvent
 from receiver.testing.events import sender
 from receiver.testing.recorded import Line, RecordingLog
-from receiver.testing.videos import sample_video
+from receiver.testing.videos import sample_picture, sample_video
 
 
 class RecordingContext(Context):
     """What a handler gets, without a network: requests meet the answers that the test has prepared.
 
     Videos are saved by the receiver's own code, below `folder`: without one, into a folder that is
-    removed with the context. The video behind a link is `video`, a sample unless given; `answer`
-    prepares other answers. `settings` is an instance of the router's model, or a table for it as it
-    would stand in the configuration. `results` is what handlers returned that this one comes after.
+    removed with the context. The video behind a link is `video`, a sample unless given, and so are its
+    pictures; `answer` prepares other answers. `settings` is an instance of the router's model, or a
+    table for it as it would stand in the configuration. `results` is what handlers returned that this
+    one comes after.
     """
 
     saved: list[Saved]
@@ -51,14 +53,16 @@ class RecordingContext(Context):
         attempt: int = 1,
         attempts: int = 20,
         replay: str | None = None,
-        kind: str = "opennote",
+        kind: str | None = None,
     ) -> None:
         self.saved = []
         self.lines = []
         self._own_fetcher = CannedFetcher()
+        places = _places(event, kind)
         super().__init__(
             event=event,
-            place=_place(event, kind),
+            place=places.get("video"),
+            variants={variant: place for variant, place in places.items() if variant != "video"},
             fetcher=self._own_fetcher,
             folder=folder or _passing_folder(self),
             log=RecordingLog(self.lines),
@@ -70,9 +74,11 @@ class RecordingContext(Context):
             results=dict(results or {}),
             deadline=datetime.now(UTC) + timedelta(minutes=10),
         )
-        if event.video.url and not isinstance(self._place, VideoFile):
-            content = sample_video() if video is None else video
-            self._own_fetcher.give_otherwise("GET", event.video.url, Canned(200, {}, content))
+        for variant, place in places.items():
+            if isinstance(place, LinkedVideo):
+                plain = sample_video() if video is None else video
+                content = plain if variant == "video" else sample_picture()
+                self._own_fetcher.give_otherwise("GET", place.url, Canned(200, {}, content))
 
     @property
     def event(self) -> Event:
@@ -107,10 +113,14 @@ class RecordingContext(Context):
         self._own_fetcher.give(method, url, Canned(status, headers or {}, body))
 
     async def save_video(
-        self, template: str = "{title}-{id}", *, directory: str | Path | None = None
+        self,
+        template: str = "{title}-{id}",
+        *,
+        directory: str | Path | None = None,
+        variant: str = "video",
     ) -> Saved:
         """Save the video as a worker does, and note it."""
-        saved = await super().save_video(template, directory=directory)
+        saved = await super().save_video(template, directory=directory, variant=variant)
         self.saved.append(saved)
         return saved
 
@@ -144,14 +154,14 @@ class RecordingContext(Context):
             )
 
 
-def _place(event: Event, kind: str) -> VideoPlace | None:
-    """Where the video is: in a file, if it came along in a capture; links as everywhere."""
-    place = sender(event.source, kind=event.kind if isinstance(event, CapturedEvent) else kind).place(
-        event.payload
-    )
-    if isinstance(event, CapturedEvent) and event.video_file is not None and isinstance(place, LinkedVideo):
-        return VideoFile(event.video_file)
-    return place
+def _places(event: Event, kind: str | None) -> dict[str, VideoPlace]:
+    """Where the video is, and its other variants: in a file, if it came along in a capture."""
+    captured = event if isinstance(event, CapturedEvent) else None
+    source = sender(event.source, kind=captured.kind if captured is not None else kind)
+    places = dict(places_of(source.kind, event.payload, source))
+    if captured is not None and captured.video_file and not isinstance(places.get("video"), InlineVideo):
+        places["video"] = VideoFile(captured.video_file)
+    return places
 
 
 def _passing_folder(context: RecordingContext) -> Path:

@@ -1,6 +1,7 @@
 """Events as the receiver would build them from real callbacks, one function for each kind.
 
-`source` is the name of the configured sender, `kind` what it is; `opennote` is the one there is.
+`source` is the name of the configured sender, `kind` what it is: `opennote`, `openai` or
+`openai-compatible`; without it, the kind of that name, else `opennote`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ LINK = "https://videofs-opennote-us-east-1.s3.us-east-1.amazonaws.com/{}.mp4"
 
 _TABLES: dict[str, dict[str, Any]] = {
     "opennote": {"kind": "opennote", "organization_id": "org_sample", "api_keys": ["key_sample"]},
+    "openai": {"kind": "openai", "webhook_secrets": ["whsec_c2FtcGxl"], "api_key": "key_sample"},
+    "openai-compatible": {
+        "kind": "openai-compatible",
+        "api_key": "key_sample",
+        "api_url": "https://gateway.example.com/v1",
+    },
 }
 
 
@@ -49,6 +56,16 @@ def inline(
     """A finished video (`video.completed`) that the callback itself carries; `more` as in `by_link`."""
     content = b64encode(sample_video() if video is None else video).decode()
     return _sample("completed", video_id, source, {"b64_video": content, **more})
+
+
+def looked_up(*, video_id: str = VIDEO_ID, source: str = "openai", **more: Any) -> Event:
+    """A finished video (`video.completed`) of OpenAI's API, whose content is asked for by its id.
+
+    `more` goes into the provider's video object: model, created_at, expires_at (unix seconds) and others.
+    """
+    thin = {"id": "evt_sample", "object": "event", "type": "video.completed", "data": {"id": video_id}}
+    found = {"id": video_id, "object": "video", "status": "completed", **more}
+    return from_body(thin, source=source, kind="openai", request_id="wh_sample", found=found)
 
 
 def failed(
@@ -77,12 +94,14 @@ def from_body(
     *,
     request_id: str | None = None,
     source: str = "opennote",
-    kind: str = "opennote",
+    kind: str | None = None,
     received_at: datetime = RECEIVED_AT,
+    found: Mapping[str, Any] | None = None,
 ) -> Event:
     """Build the event that a callback with this body is; `receiver show EVENT --raw` writes such bodies.
 
-    `request_id` is its X-Request-Id. Its id depends on source and event key only. Raise BadBody for
+    `request_id` is its X-Request-Id, or webhook-id. `found` is what its provider said of the video when
+    it was looked up, before any handler ran. Its id depends on source and event key only. Raise BadBody for
     what the receiver would answer with 400.
     """
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -92,8 +111,9 @@ def from_body(
     scanned = scanner.finish()
     digests = Digests(hashlib.sha256(raw).hexdigest(), scanned.checksums)
     small = raw if len(raw) <= INLINE_BODY_LIMIT else None
-    news = sender(source, kind=kind).read(scanned.payload, Admission(request_id), small, digests)
-    video = sources.video_of(kind, scanned.payload)
+    believed = sender(source, kind=kind)
+    news = believed.read(scanned.payload, Admission(request_id), small, digests)
+    video = sources.video_of(believed.kind, scanned.payload if found is None else dict(found))
     return Event(
         id="evt_" + hashlib.sha256(f"{source} {news.key}".encode()).hexdigest()[:16],
         source=source,
@@ -107,9 +127,10 @@ def from_body(
     )
 
 
-def sender(name: str, *, kind: str = "opennote") -> Source:
+def sender(name: str, *, kind: str | None = None) -> Source:
     """A configured sender with made-up credentials."""
-    tables = {"sources": {name: _TABLES[kind]}, "folder": Path("/"), "file": None}
+    table = _TABLES[kind or (name if name in _TABLES else "opennote")]
+    tables = {"sources": {name: table}, "folder": Path("/"), "file": None}
     return sources.configured(Settings.model_validate(tables))[name]
 
 

@@ -73,6 +73,7 @@ async def test_a_claim_holds_all_that_a_worker_needs(store: Store) -> None:
         "payload": None,
         "strings": None,
         "video_sha256": None,
+        "object": None,
         "results": {},
     }
     (shown,) = (await store.event(first.event_id))["jobs"]

@@ -138,6 +138,8 @@ async def test_a_listed_event_has_its_fields_and_its_jobs(store: Store) -> None:
         "conflict": 0,
         "warnings": [],
         "bytes": 13,
+        "watch_status": None,
+        "watch_progress": None,
     }
     assert [(job["handler"], job["state"], job["attempts"]) for job in jobs] == [
         ("save", "ready", 0),
@@ -183,6 +185,8 @@ async def test_the_figures_count_what_the_tables_have(opening: Opening, database
             "oldest_ready_seconds": 0.0,
             "workers": 0,
             "wal_bytes": (await store.figures())["wal_bytes"],
+            "watches": 0,
+            "polls": {},
         }
         handlers = ("a", "b", "c", "d", "e")
         for number in range(4):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,16 @@ from receiver.errors import Unavailable
 from receiver.record import Wish
 from receiver.replay import Occasion, Standing
 from receiver.store.base import EventFilter, Store
-from tests.contract.stand import AGES_AGO, arrival, cards, claim, ready, settlement, waiting
+from tests.contract.stand import (
+    AGES_AGO,
+    arrival,
+    cards,
+    claim,
+    in_this_process,
+    ready,
+    settlement,
+    waiting,
+)
 
 CHAIN = [*ready("save"), waiting("probe", "save")]
 WISH = Wish(cards(*CHAIN), again=True)
@@ -115,13 +125,14 @@ async def test_a_replay_that_fails_says_on_record_how_far_it_came(store: Store) 
 
 
 @pytest.mark.anyio
-async def test_ten_thousand_events_are_scheduled_in_half_a_second_or_little_more(store: Store) -> None:
-    """A hundred thousand take ten times as long, and 5 s are promised; twice that where others work, too."""
-    await recorded(store, 10_000)
-    seqs = await replay.choose(store, EVERYTHING)
+async def test_ten_thousand_events_are_scheduled_in_half_a_second(database: Path) -> None:
+    """A hundred thousand take ten times as long, and 5 s are promised. Of the processor: others work, too."""
+    async with in_this_process(database) as store:
+        await recorded(store, 10_000)
+        seqs = await replay.choose(store, EVERYTHING)
 
-    began = time.monotonic()
-    standing = await replay.run(store, seqs, WISH, await begun(store, 10_000))
+        began = time.process_time()
+        standing = await replay.run(store, seqs, WISH, await begun(store, 10_000))
 
-    assert standing.jobs == 20_000
-    assert time.monotonic() - began < 1.0
+        assert standing.jobs == 20_000
+        assert time.process_time() - began < 0.5

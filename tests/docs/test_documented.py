@@ -26,6 +26,7 @@ DOCUMENTS = (
     "deploy/REFERENCE.md",
     "deploy/API.md",
     "deploy/CAPTURES.md",
+    "deploy/WATCHES.md",
     "handlers/README.md",
 )
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

@@ -295,6 +295,8 @@ def documented_settings() -> dict[str, dict[str, str | None]]:
         if not names or len(row) != 2:
             continue
         parts = row[1].split("; ") if len(names) > 1 else [row[1]]
+        if names == ["sources.NAME"]:
+            names = [f"sources.NAME of {tomllib.loads(spans(row[1])[0])['kind']}"]
         for name, part in zip(names, parts, strict=False):
             table = found.setdefault(name, {})
             for span in spans(part):
@@ -310,7 +312,7 @@ def real_settings() -> dict[str, type[BaseModel]]:
         for name, field in settings.Settings.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
     }
-    return {**tables, "sources.NAME": settings.OpennoteSettings}
+    return {**tables, **{f"sources.NAME of {kind}": model for kind, model in settings.SOURCES.items()}}
 
 
 def test_every_setting_and_no_other_is_in_the_reference() -> None:
@@ -342,9 +344,16 @@ def test_the_defaults_in_the_reference_are_the_real_ones() -> None:
 
 def required(table: str) -> dict[str, Any]:
     """What a table can't do without."""
-    if table != "sources.NAME":
+    if not table.startswith("sources.NAME"):
         return {}
-    return {"kind": "opennote", "organization_id": "org", "api_keys": ["key"]}
+    kind = table.rpartition(" ")[2]
+    given = {"organization_id": "org", "api_keys": ["key"], "api_key": "key", "webhook_secrets": ["c2VjcmV0"]}
+    given |= {"api_url": "https://api.example.com/v1"}
+    return {
+        key: {"kind": kind, **given}[key]
+        for key, field in real_settings()[table].model_fields.items()
+        if field.is_required()
+    }
 
 
 def test_the_shipped_handlers_settings_are_in_the_readme() -> None:

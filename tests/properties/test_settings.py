@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from receiver.errors import SettingsError
-from receiver.settings import Settings
+from receiver.settings import SOURCES, Settings
 from receiver.settings.reading import parse
-from receiver.settings.tables import OpennoteSettings
 
 FOLDER = Path("/somewhere")
 TABLES = {
@@ -23,7 +22,7 @@ TABLES = {
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and name != "handlers"
 }
 KEYS = [(table, key) for table, model in TABLES.items() for key in model.model_fields] + [
-    ("sources.opennote", key) for key in OpennoteSettings.model_fields if key != "kind"
+    (f"sources.{kind}", key) for kind, model in SOURCES.items() for key in model.model_fields if key != "kind"
 ]
 CANARY = "canary-never-shown"
 NAMES = st.text(string.ascii_lowercase + "_", min_size=1, max_size=20)
@@ -40,8 +39,12 @@ VALUES = st.recursive(
 
 
 def good() -> dict[str, Any]:
-    source = {"kind": "opennote", "organization_id": "org", "api_keys": ["key"]}
-    return {"sources": {"opennote": source}}
+    tables: dict[str, dict[str, Any]] = {
+        "opennote": {"organization_id": "org", "api_keys": ["key"]},
+        "openai": {"webhook_secrets": ["whsec_c2VjcmV0"], "api_key": "key"},
+        "openai-compatible": {"api_key": "key", "api_url": "https://api.example.com/v1"},
+    }
+    return {"sources": {kind: {"kind": kind, **table} for kind, table in tables.items()}}
 
 
 def with_key(path: str, value: Any) -> dict[str, Any]:
@@ -65,7 +68,8 @@ def complaints(tables: dict[str, Any]) -> list[str]:
 
 def test_the_configuration_that_the_others_change_is_fine() -> None:
     assert complaints(good()) == []
-    assert len(KEYS) > 20
+    assert good()["sources"].keys() == SOURCES.keys()
+    assert len(KEYS) > 25
 
 
 @pytest.mark.fault("O11")

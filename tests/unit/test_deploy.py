@@ -16,19 +16,27 @@ from receiver import settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CREDENTIALS = "/run/credentials/receiver.service"
-SECRETS = {"token": "token_file", "api_keys": "api_keys_file"}
+SECRETS = {name: f"{name}_file" for name in ("token", "api_keys", "api_key", "webhook_secrets")}
+
+FILES = {
+    "admin_token": "a-token\n",
+    "opennote_api_keys": "first-key\nsecond-key\n",
+    "openai_webhook_secrets": "whsec_Zmlyc3Q=\nc2Vjb25k\n",
+    "openai_api_key": "a-key\n",
+    "ope_api_key": "a-key\n",
+}
 
 
 def example(*, with_defaults: bool = False) -> str:
-    """The example's text; `with_defaults` takes the comment sign from the lines that show defaults."""
+    """The text of the example; `with_defaults` takes the comment sign from defaults and tables."""
     text = (DEPLOY / "receiver.toml").read_text("utf-8")
-    return re.sub(r"^# (?=\[\[|[a-z0-9_]+ = )", "", text, flags=re.MULTILINE) if with_defaults else text
+    return re.sub(r"^# (?=\[|[a-z0-9_]+ = )", "", text, flags=re.MULTILINE) if with_defaults else text
 
 
 def load(text: str, folder: Path) -> settings.Settings:
     """Read the example as the program does, with credentials in a folder of our own."""
-    (folder / "admin_token").write_text("a-token\n", "utf-8")
-    (folder / "opennote_api_keys").write_text("first-key\nsecond-key\n", "utf-8")
+    for name, content in FILES.items():
+        (folder / name).write_text(content, "utf-8")
     return settings.parse(tomllib.loads(text.replace(CREDENTIALS, str(folder))), folder=folder)
 
 
@@ -46,15 +54,16 @@ def names(model: type[BaseModel]) -> set[str]:
 def test_the_example_is_a_valid_configuration(tmp_path: Path) -> None:
     loaded = load(example(), tmp_path)
 
-    keys = [key.get_secret_value() for key in loaded.sources["opennote"].api_keys]
-    assert keys == ["first-key", "second-key"]
+    source = loaded.sources["opennote"]
+    assert isinstance(source, settings.OpennoteSettings)
+    assert [key.get_secret_value() for key in source.api_keys] == ["first-key", "second-key"]
     assert loaded.admin.token is not None
     assert loaded.admin.token.get_secret_value() == "a-token"
 
 
 def test_the_example_shows_every_key_of_every_table(tmp_path: Path) -> None:
     tables: dict[str, Any] = tomllib.loads(example(with_defaults=True))
-    source = load(example(), tmp_path).sources["opennote"]
+    sources = load(example(with_defaults=True), tmp_path).sources
 
     models = {
         name: field.annotation
@@ -66,16 +75,20 @@ def test_the_example_shows_every_key_of_every_table(tmp_path: Path) -> None:
         model = models[name]
         assert model is not None
         assert {SECRETS.get(key, key) for key in tables[name]} == names(model), name
-    assert tables["sources"]["opennote"].keys() == names(type(source))
+    assert {source.kind for source in sources.values()} == settings.SOURCES.keys()
+    for name, source in sources.items():
+        assert tables["sources"][name].keys() == names(type(source)), name
 
 
 def test_what_the_example_shows_in_comments_are_the_defaults(tmp_path: Path) -> None:
     plain, shown = load(example(), tmp_path), load(example(with_defaults=True), tmp_path)
 
-    own = shown.sources["opennote"].max_body
-    assert own == plain.server.max_body
-    shown.sources["opennote"] = shown.sources["opennote"].model_copy(update={"max_body": None})
-    assert shown.model_copy(update={"handlers": plain.handlers}) == plain
+    assert shown.sources["opennote"].max_body == plain.server.max_body
+    for source in shown.sources.values():
+        for name, field in type(source).model_fields.items():
+            shared = name == "max_body" and field.default is None
+            assert shared or field.is_required() or getattr(source, name) == field.default, name
+    assert shown.model_copy(update={"handlers": plain.handlers, "sources": plain.sources}) == plain
 
 
 def test_the_example_shows_every_setting_of_save_video() -> None:

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from receiver.client import SafeClient
-from receiver.errors import Hopeless, Unfinished, VideoError
+from receiver.errors import DeadLink, Hopeless, Unfinished, VideoError
 from receiver.fetch import Fetcher, Pace, retry_after_seconds
 from tests.file_server import FileServer, serving_files
 
@@ -117,11 +117,11 @@ async def test_an_answer_that_is_cut_off_or_broken_is_unfinished(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        ("404 Not Found", Hopeless),
-        ("410 Gone", Hopeless),
-        ("401 Unauthorized", Hopeless),
-        ("400 Bad Request", Hopeless),
-        ("403 Forbidden", Hopeless),
+        ("404 Not Found", DeadLink),
+        ("410 Gone", DeadLink),
+        ("401 Unauthorized", DeadLink),
+        ("400 Bad Request", DeadLink),
+        ("403 Forbidden", DeadLink),
         ("418 I'm a Teapot", Hopeless),
         ("204 No Content", Hopeless),
         ("301 Moved Permanently", Hopeless),
@@ -156,7 +156,7 @@ async def test_a_redirect_is_never_followed(fetcher: Fetcher, files: FileServer)
 
 @pytest.mark.anyio
 @pytest.mark.fault("S10", "S14")
-@pytest.mark.parametrize("status", ["403 Forbidden", "400 Bad Request"])
+@pytest.mark.parametrize("status", ["403 Forbidden", "400 Bad Request", "404 Not Found", "410 Gone"])
 @pytest.mark.parametrize(
     "xml",
     [

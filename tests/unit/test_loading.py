@@ -368,6 +368,21 @@ def test_a_function_that_is_declared_twice_is_told_how_to_do_it_once(write: Writ
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'router = Router(name="receiver")\n',
+        'router = Router(name="receiver")\n\n@router.on("video.failed")\ndef tell(event): ...\n',
+    ],
+)
+def test_the_name_of_the_receivers_own_jobs_is_refused(write: Write, loading: Loading, text: str) -> None:
+    write("hooks.py", f"from receiver import Router\n{text}")
+    assert message(loading, "hooks") == (
+        "hooks.py: the name receiver is that of the receiver's own jobs; "
+        'give yours another one: Router(name="…")'
+    )
+
+
 def test_two_routers_of_one_name_are_refused(write: Write, loading: Loading) -> None:
     write("my_a/hooks.py")
     write("my_b/hooks.py", GOOD.replace("publish", "tell"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from receiver.media import HEAD_BYTES, describe, sniff
+from receiver.media import HEAD_BYTES, describe, sniff, sniff_picture
 
 
 def iso(brand: bytes) -> bytes:
@@ -91,3 +91,29 @@ def test_a_video_is_known_by_its_first_bytes(head: bytes, extension: str, mime: 
 def test_what_is_no_video_is_described_without_quoting_it(head: bytes, looks_like: str) -> None:
     assert sniff(head) is None
     assert describe(head) == looks_like
+
+
+@pytest.mark.parametrize(
+    ("head", "extension"),
+    [
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "jpg"),
+        (b"\x89PNG\r\n\x1a\n\x00", "png"),
+        (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "webp"),
+        (b"GIF87a\x01", "gif"),
+        (b"GIF89a\x01", "gif"),
+    ],
+)
+def test_a_picture_is_recognised_by_its_bytes(head: bytes, extension: str) -> None:
+    found = sniff_picture(head)
+
+    assert found is not None
+    assert found.extension == extension
+    assert found.mime.startswith("image/")
+    assert sniff(head) is None
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"\xff\xd8", b"\x89PNG", b"RIFF\x10\x00\x00\x00WAVE", b"GIF8", b"<svg>", iso(b"isom")]
+)
+def test_whatever_else_is_no_picture(head: bytes) -> None:
+    assert sniff_picture(head) is None

@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from receiver import __version__
 from receiver.errors import StoreDown
 from receiver.life import JobState
-from receiver.metrics import ACKNOWLEDGED, BOUNDS, OTHER, OUTCOMES, VERDICTS, Figures, Meter, Metrics
+from receiver.metrics import ACKNOWLEDGED, BOUNDS, OTHER, OUTCOMES, POLLS, VERDICTS, Figures, Meter, Metrics
+from receiver.store.watches import Outcome
 
 FIGURES: Figures = {
     "jobs": {"ready": 3, "done": 999_990},
@@ -21,6 +22,8 @@ FIGURES: Figures = {
     "oldest_ready_seconds": 12.5,
     "workers": 2,
     "wal_bytes": 4096,
+    "watches": 5,
+    "polls": {"progress": 40, "unanswered": 2},
 }
 Samples = dict[str, dict[tuple[str, ...], float]]
 
@@ -139,11 +142,17 @@ async def test_the_page_shows_every_figure(tmp_path: Path) -> None:
     assert page["receiver_oldest_ready_job_age_seconds"] == {(): 12.5}
     assert page["receiver_workers_alive"] == {(): 2}
     assert page["receiver_wal_bytes"] == {(): 4096}
+    assert page["receiver_watches_open"] == {(): 5}
+    assert page["receiver_polls_total"] == {(name,): FIGURES["polls"].get(name, 0) for name in POLLS}
     assert page["receiver_disk_free_bytes"].keys() == {("store",), ("bodies",)}
     assert min(page["receiver_disk_free_bytes"].values()) > 0
     assert page["receiver_build_info"] == {(__version__,): 1}
     started = page["receiver_process_start_time_seconds"][()]
     assert 0 <= time.time() - started < 86_400
+
+
+def test_every_outcome_of_a_question_is_shown() -> None:
+    assert set(POLLS) == set(Outcome)
 
 
 @pytest.mark.anyio

@@ -152,3 +152,14 @@ def test_a_given_stem_is_cleaned_and_cut() -> None:
 
 def test_clean_text_may_be_empty() -> None:
     assert clean(" ..-- \u200f") == ""
+
+
+def test_an_ending_is_never_cut_off() -> None:
+    fields = {"title": "x" * 500, "id": "v"}
+
+    assert safe_name(
+        "{title}-{id}.mp4", {**fields, "title": "Cells"}, extension="jpg", ending="-thumbnail"
+    ) == ("Cells-v-thumbnail.jpg")
+    long = safe_name("{title}-{id}", fields, extension="webp", ending="-spritesheet")
+    assert long.endswith("x-v-spritesheet.webp")
+    assert len(long) == 200

@@ -9,7 +9,7 @@ import pytest
 from receiver import Event
 from receiver.errors import BadBody
 from receiver.model import EVENT_TYPES
-from receiver.testing import by_link, failed, from_body, inline, progress, unknown
+from receiver.testing import by_link, failed, from_body, inline, looked_up, progress, unknown
 from tests.samples.reading import cases, sample
 
 
@@ -59,6 +59,28 @@ def test_a_recorded_callback_becomes_its_event(case: str) -> None:
     assert event.type in EVENT_TYPES
     assert event.open_body().read() == recorded.body
     assert ("request_id_rewritten" in event.warnings) == ("proxy" in case)
+
+
+@pytest.mark.parametrize("case", cases("openai"))
+def test_a_recorded_thin_event_becomes_its_event(case: str) -> None:
+    recorded = sample("openai", case)
+    event = from_body(recorded.body, request_id="wh_1", source="videos", kind="openai")
+    assert event.type in EVENT_TYPES
+    assert event.open_body().read() == recorded.body
+    assert event.source == "videos"
+
+
+def test_an_event_that_was_looked_up_shows_the_video_and_keeps_its_body() -> None:
+    event = looked_up(model="sora-2", expires_at=1762503100)
+    assert (event.type, event.video.model, event.source) == ("video.completed", "sora-2", "openai")
+    assert event.video.expires_at is not None
+    assert event.payload["data"] == {"id": "vid_sample"}
+    assert looked_up(video_id="v2").id != event.id
+
+
+def test_the_kind_of_a_sender_is_that_of_its_name_unless_it_is_told() -> None:
+    assert from_body({"status": "completed", "id": "v"}, source="openai-compatible").video.id == "v"
+    assert from_body({"video_id": "v"}, source="elsewhere").video.id == "v"
 
 
 def test_a_body_that_the_receiver_would_refuse_is_refused() -> None:

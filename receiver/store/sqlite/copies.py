@@ -10,7 +10,7 @@ import orjson
 
 from receiver.record import Verdict
 from receiver.store.base import Row
-from receiver.store.copies import COPIED, KNOWN, STRAY, Copy
+from receiver.store.copies import COPIED, KNOWN, STRAY, Copy, Finding
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.reads import Reads
@@ -47,9 +47,11 @@ class Copies:
         arrival = copy.arrival
         found = self._database.execute("seq_of_event", {"id": arrival.event_id}).fetchone()
         if copy.verdict == Verdict.ACCEPTED:
-            if found is not None or self._intake.knows(arrival):
+            is_refuted = copy.finding is not None and copy.finding.refuted_at is not None
+            if found is not None or (not is_refuted and self._intake.knows(arrival)):
                 return KNOWN
             event = self._intake.adopt(arrival, copied_at=copy.at)
+            self._note(event, copy.finding)
             if copy.video is not None:
                 self._database.execute("keep_video", {"event": event, **copy.video._asdict()})
             return COPIED
@@ -60,6 +62,15 @@ class Copies:
             return KNOWN
         self._intake.repeat(event, arrival, Verdict(copy.verdict), copied_at=copy.at)
         return COPIED
+
+    def _note(self, event: int, finding: Finding | None) -> None:
+        """Keep what the provider said; an event that it denied is known no more."""
+        if finding is None or finding == Finding(None, None):
+            return
+        fields = {"event": event, **finding._asdict()}
+        for row in self._database.execute("copy_finding", fields).fetchall():
+            if finding.refuted_at is not None:
+                self._intake.disown(row)
 
     def _count_equal(self, event: int, copy: Copy) -> int:
         fields = copy.arrival._asdict()

@@ -12,6 +12,8 @@ from receiver.store.base import Receipt, Rejection, Row
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.jobs import first_times
 from receiver.store.sqlite.known import KnownEvents
+from receiver.store.sqlite.watches import Watches
+from receiver.store.watches import NewWatch, Opened
 
 REJECTIONS_KEPT = 1000
 _LONGEST_TITLE = 1000
@@ -23,11 +25,13 @@ class Intake:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known = KnownEvents(database)
+        self.watches = Watches(database)
         self._event, self._delivery = database.execute("last_seqs").fetchone()
 
     def forget(self) -> None:
         """Read again what is known, after a transaction was undone."""
         self._known.forget()
+        self.watches.forget()
         self._event, self._delivery = self._database.execute("last_seqs").fetchone()
 
     @property
@@ -48,6 +52,11 @@ class Intake:
         for key, seq in numbers.items():
             self._database.set_value(key, str(seq))
 
+    def disown(self, event: Row) -> None:
+        """Know no more of an event whose row stays: what it ended goes on."""
+        self._known.disown(event)
+        self.watches.reopen(event)
+
     def record(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Write arrivals in their order; the receipts are valid after the commit."""
         known = self._known.of(arrivals)
@@ -65,6 +74,8 @@ class Intake:
                 batch.repeats.append((decision.verdict is Verdict.CONFLICT, event.seq))
                 if decision.updates_progress:
                     batch.progress.append((arrival.status, arrival.progress, event.seq))
+            if self.watches.open or arrival.watch is not None:
+                self.watches.follow(arrival, event.seq, video)
             batch.add_delivery(arrival, event.seq, self._delivery, decision.verdict)
             receipts.append(Receipt(decision.verdict, event.id))
         batch.write(self._database)
@@ -78,6 +89,16 @@ class Intake:
         batch.add_event(arrival, event.seq, self._delivery, warnings)
         return event
 
+    def watch(self, watches: Sequence[NewWatch], *, now: int) -> list[Opened]:
+        """Watch videos whose end is not recorded; the answers are valid after the commit."""
+        known = self._known.of(watches)
+        return [self.watches.add(watch, known[watch.identity, watch.source], now=now) for watch in watches]
+
+    def expire(self, watch: int, arrival: Arrival) -> Receipt | None:
+        """Record that a video was given up, if its watch is still open."""
+        is_open = self.watches.open.get((arrival.identity, arrival.source)) == watch
+        return self.record([arrival])[0] if is_open else None
+
     # What was recorded elsewhere, and is decided already.
 
     def knows(self, arrival: Arrival) -> bool:
@@ -88,6 +109,9 @@ class Intake:
         """Write an event whose key is not known, with its first delivery; return its number."""
         batch = _Batch(copied_at)
         self._delivery += 1
+        if self.watches.open:
+            known = self._known.of([arrival])[arrival.identity, arrival.source]
+            self.watches.follow(arrival, self._event + 1, known)
         event = self._add_event(arrival, batch, arrival.warnings)
         batch.add_delivery(arrival, event.seq, self._delivery, Verdict.ACCEPTED)
         batch.write(self._database)

@@ -18,7 +18,7 @@ MOST_CRASHES = 3
 """So many times may a job be what ran when its process died; then it is dead."""
 _FIRST_WAIT_MS = 1000
 _MOST_DOUBLINGS = 6
-_AS_JSON = ("warnings", "payload", "strings")
+_AS_JSON = ("warnings", "payload", "strings", "object")
 
 
 class Jobs:

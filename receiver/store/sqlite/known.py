@@ -16,6 +16,7 @@ import orjson
 from receiver.record import Arrival, Known
 from receiver.store.base import Row
 from receiver.store.sqlite.database import Database
+from receiver.store.watches import NewWatch
 
 GENERATION = 8192
 """Events that are gathered before they go into the table; at most twice as many are in memory."""
@@ -49,14 +50,15 @@ class KnownEvents:
         self._leaving: list[tuple[int, int]] = []
         """Hash and number of events on their way into the table, the highest hash first."""
         self._leaving_through = 0
-        for video_id, identity, source, what, seq, event_id, content in self._database.execute(
+        for video_id, identity, source, what, seq, event_id, content, refuted_at in self._database.execute(
             "events_after", {"seq": int(through or 0)}
         ):
-            self._newest.setdefault((identity, source), {})[what] = Known(seq, event_id, content)
+            if refuted_at is None:
+                self._newest.setdefault((identity, source), {})[what] = Known(seq, event_id, content)
             self._gathered.append((hash_of(video_id), seq))
 
-    def of(self, arrivals: Sequence[Arrival]) -> Mapping[Key, Events]:
-        """The events that are known of the arrivals' videos; `add` adds to what is returned, too."""
+    def of(self, arrivals: Sequence[Arrival | NewWatch]) -> Mapping[Key, Events]:
+        """The events that are known of the videos that are meant; `add` adds to what is returned, too."""
         wanted = {(arrival.identity, arrival.source): arrival.video_id for arrival in arrivals}
         found: dict[Key, Events] = {key: {} for key in wanted}
         triples = [(hash_of(video_id), *key) for key, video_id in wanted.items()]
@@ -78,17 +80,21 @@ class KnownEvents:
         """Know no more of events that are being removed, wherever they are known from."""
         gone = {event["seq"] for event in events}
         for event in events:
-            for generation in (self._older, self._newest):
-                key = event["identity"], event["source"]
-                known = generation.get(key, {})
-                if event["what"] in known and known[event["what"]].seq in gone:
-                    del known[event["what"]]
-                    if not known:
-                        del generation[key]
+            self.disown(event)
         self._gathered = [pair for pair in self._gathered if pair[1] not in gone]
         self._leaving = [pair for pair in self._leaving if pair[1] not in gone]
         hashes = [(hash_of(event["video_id"]), event["seq"]) for event in events]
         self._database.executemany("remove_known", hashes)
+
+    def disown(self, event: Row) -> None:
+        """Know no more of an event that is still found by its video: it stands in the way of no news."""
+        key, what = (event["identity"], event["source"]), event["what"]
+        for generation in (self._older, self._newest):
+            known = generation.get(key, {})
+            if what in known and known[what].seq == event["seq"]:
+                del known[what]
+                if not known:
+                    del generation[key]
 
     def step(self, arrivals: int) -> None:
         """Put some of the older events into the table, as part of the open transaction."""

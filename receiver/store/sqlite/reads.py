@@ -19,6 +19,7 @@ from receiver.store.base import EventFilter, Keep, Pruned, Row, Stretch
 from receiver.store.sqlite import pages, retention
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.jobs import as_row
+from receiver.store.watches import Watch
 
 _PATIENCE_SECONDS = 5.0
 
@@ -83,6 +84,8 @@ class Reads:
             (event,) = await self._with_jobs(await self.rows("event_by_seq", {"seq": seq}))
             event["deliveries"] = await self.rows("deliveries_of_event", {"seq": seq})
             event["attempts"] = await self.rows("attempts_of_event", {"seq": seq})
+            watch = await self.watch_of(event["source"], event["video_id"], event["identity"])
+        event["watch"] = None if watch is None else watch._asdict()
         for delivery in event["deliveries"]:
             delivery["headers"] = orjson.loads(delivery["headers"])
         return event
@@ -112,6 +115,17 @@ class Reads:
             "oldest_ready_seconds": 0.0 if due_at is None else max(0, now - due_at) / 1000,
             "wal_bytes": _size(self._path.with_name(f"{self._path.name}-wal")),
         }
+
+    async def watches(self, *, source: str | None, ended: bool, limit: int) -> list[Watch]:
+        """Watches, the newest first."""
+        wanted = {"source": source, "ended": ended, "limit": limit}
+        return [Watch(**row) for row in await self.rows("listed_watches", wanted)]
+
+    async def watch_of(self, source: str, video_id: str, identity: str | None = None) -> Watch | None:
+        """The watch of a video."""
+        wanted = {"source": source, "video_id": video_id, "identity": identity}
+        rows = await self.rows("watch_of_video", wanted)
+        return Watch(**rows[0]) if rows else None
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
         """Which of these body files have a row."""

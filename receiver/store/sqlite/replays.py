@@ -162,7 +162,8 @@ class _History(NamedTuple):
     expires_at: int | None = None
 
     def plan(self, replanner: Replanner, event: Mapping[str, Any]) -> Replanned:
-        return replanner.plan(event["source"], event["type"], event["via"], self.last, self.done.keys())
+        kind = (event["source"], event["type"], event["via"])
+        return replanner.plan(*kind, self.last, self.done.keys(), has_object=bool(event["has_object"]))
 
     def follows(self, state: str, waits_for: str | None) -> int | None:
         """Whose result a job goes on with that runs without the one that it comes after."""

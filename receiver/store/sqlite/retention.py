@@ -1,4 +1,4 @@
-"""Removing what is old: events whose jobs have all ended, and body files before the rest of their rows.
+"""Removing what is old: events whose jobs have all ended, body files before the rest of their rows, watches.
 
 Looking is done on the connection that reads, in steps; each step that removes is a transaction of its own
 and looks again, as a delivery or a replay may have come in between. Files are the caller's to remove,
@@ -8,6 +8,7 @@ after the commit.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -18,10 +19,12 @@ from receiver.store.sqlite.intake import Intake
 Ask = Callable[[str, Mapping[str, object]], Awaitable[list[Row]]]
 """Run a named query on the connection that reads."""
 Step = tuple[str, int, int]
-"""Where a pass is: what it looks for ("old_events", "old_files"), and after which time and number."""
+"""Where a pass is: what it looks for (the name of a query), and after which time and number."""
 
 FIRST: Step = ("old_events", -1, -1)
 _SECOND: Step = ("old_files", -1, -1)
+_THIRD: Step = ("old_watches", -1, -1)
+_NEXT: dict[str, Step | None] = {FIRST[0]: _SECOND, _SECOND[0]: _THIRD, _THIRD[0]: None}
 _LOOKED_AT_ONCE = 1000
 _TABLES = ("events", "deliveries", "jobs", "attempts")
 _REMOVALS = ("remove_attempts", "remove_jobs", "remove_videos", "remove_deliveries", "remove_events")
@@ -34,6 +37,15 @@ class Retention:
     def __init__(self, database: Database, intake: Intake) -> None:
         self._database = database
         self._intake = intake
+
+    def remove(self, step: Sequence[Any] | None, found: Sequence[int], keep: Keep, *, now: int) -> Pruned:
+        """Remove what a step has found: it may be kept by now."""
+        phase = (step or FIRST)[0]
+        if phase == _THIRD[0]:
+            return Pruned(watches=self._intake.watches.remove(found, before=keep.events_before))
+        if phase == _SECOND[0]:
+            return self.remove_files(found, keep, now=now)
+        return self.remove_events(found, keep)
 
     def remove_events(self, events: Collection[int], keep: Keep) -> Pruned:
         """Remove whatever belongs to those events that may go."""
@@ -69,12 +81,12 @@ class Retention:
 async def look(ask: Ask, step: Step, keep: Keep, *, count: int) -> tuple[list[int], Step | None]:
     """The next few events that may be old enough, and where to go on; None after the last."""
     phase, after_at, after = step
-    before = keep.events_before if phase == FIRST[0] else keep.bodies_before
+    before = keep.bodies_before if phase == _SECOND[0] else keep.events_before
     rows = await ask(phase, {"before": before, "after_at": after_at, "after": after, "count": count})
     events: list[int] = list(dict.fromkeys(row.get("event") or row["seq"] for row in rows))
     if len(rows) == count:
         return events, (phase, rows[-1]["received_at"], rows[-1]["seq"])
-    return events, _SECOND if phase == FIRST[0] else None
+    return events, _NEXT[phase]
 
 
 async def plan(ask: Ask, keep: Keep) -> Pruned:
@@ -82,10 +94,14 @@ async def plan(ask: Ask, keep: Keep) -> Pruned:
     gone: set[int] = set()
     bare: set[int] = set()
     counts = dict.fromkeys(_TABLES, 0)
+    watches = 0
     step: Step | None = FIRST
     while step is not None:
         phase = step[0]
         old, step = await look(ask, step, keep, count=_LOOKED_AT_ONCE)
+        if phase == _THIRD[0]:
+            watches += len(old)
+            continue
         before = keep.events_before if phase == FIRST[0] else keep.bodies_before
         found = await ask("finished_events", _finished(set(old) - gone, keep, before=before))
         seqs = [row["seq"] for row in found]
@@ -97,7 +113,8 @@ async def plan(ask: Ask, keep: Keep) -> Pruned:
         counts = {table: counts[table] + counted[table] for table in _TABLES}
     unused = await ask("files_of_events", {"events": _json(sorted(gone | bare))})
     events, deliveries, jobs, attempts = (counts[table] for table in _TABLES)
-    return Pruned(events, deliveries, jobs, attempts, [row["digest"] for row in unused])
+    digests = [row["digest"] for row in unused]
+    return Pruned(events, deliveries, jobs, attempts, digests, watches=watches)
 
 
 def _finished(events: Collection[int], keep: Keep, *, before: int) -> dict[str, object]:

@@ -5,11 +5,12 @@ SELECT e.identity, e.source, e.what, e.seq, e.id, e.content
 FROM json_each(:videos) AS video
 CROSS JOIN events_of_videos AS v ON v.hash = video.value ->> 0
 CROSS JOIN events AS e
-    ON e.seq = v.event AND e.identity = video.value ->> 1 AND e.source = video.value ->> 2;
+    ON e.seq = v.event AND e.identity = video.value ->> 1 AND e.source = video.value ->> 2
+    AND e.refuted_at IS NULL;
 
 -- name: events_after
 -- The newest events, which events_of_videos does not hold yet.
-SELECT video_id, identity, source, what, seq, id, content FROM events WHERE seq > :seq ORDER BY seq;
+SELECT video_id, identity, source, what, seq, id, content, refuted_at FROM events WHERE seq > :seq ORDER BY seq;
 
 -- name: index_event
 -- One event of a video; it may be there from before a crash.

@@ -46,7 +46,7 @@ WHERE seq IN (SELECT value FROM json_each(:jobs)) AND state = 'ready';
 -- What a worker needs to run jobs that it has just claimed; :jobs is a JSON array, and the order.
 SELECT j.seq AS job, j.claim, j.handler, j.attempts, j.replay, j.waits_for, j.expires_at,
        e.seq AS event_seq, e.id, e.source, e.kind, e.type, e.identity, e.what, e.video_id, e.received_at, e.warnings,
-       d.body, d.body_sha256, d.payload, d.strings, v.sha256 AS video_sha256
+       e.object, d.body, d.body_sha256, d.payload, d.strings, v.sha256 AS video_sha256
 FROM json_each(:jobs) AS wanted
 CROSS JOIN jobs AS j ON j.seq = wanted.value
 CROSS JOIN events AS e ON e.seq = j.event

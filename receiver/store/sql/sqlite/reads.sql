@@ -1,8 +1,12 @@
 -- name: listed_events
--- What a page shows of its events, newest first; :seqs is a JSON array.
+-- What a page shows of its events, newest first, and what an open watch has seen of their videos; :seqs is a
+-- JSON array.
 SELECT e.seq, e.id, e.source, e.type, e.identity, e.what, e.video_id, e.status, e.title, e.received_at,
-       e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind
+       e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind,
+       w.status AS watch_status, w.progress AS watch_progress
 FROM json_each(:seqs) AS wanted CROSS JOIN events AS e ON e.seq = wanted.value
+LEFT JOIN watches AS w
+    ON w.source = e.source AND w.video_id = e.video_id AND w.identity = e.identity AND w.ended_at IS NULL
 ORDER BY e.seq DESC;
 
 -- name: jobs_of_events
@@ -19,7 +23,7 @@ SELECT seq, id FROM events WHERE id >= :prefix AND id < :prefix || '~' ORDER BY 
 -- name: event_by_seq
 -- One event, with the delivery that reported it first.
 SELECT e.seq, e.id, e.source, e.type, e.identity, e.what, e.video_id, e.status, e.title, e.received_at,
-       e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind,
+       e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind, e.object,
        d.body, d.body_sha256, d.payload, d.strings, d.body_removed_at
 FROM events AS e JOIN deliveries AS d ON d.seq = e.delivery
 WHERE e.seq = :seq;
