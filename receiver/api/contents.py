@@ -165,12 +165,12 @@ class Contents:
         raise NotFound("the video came as a link, and no handler has saved it here, or its file is gone")
 
     def _measure(self, row: Row, body: StoredBody, string: LongString) -> Measured:
-        key = (row["body_sha256"], string.offset)
-        if key not in self._measured:
-            self._measured[key] = measure(body, string)
+        place = (row["body_sha256"], string.offset)
+        if place not in self._measured:
+            self._measured[place] = measure(body, string)
             if len(self._measured) > _MOST_MEASURED:
                 self._measured.popitem(last=False)
-        return self._measured[key]
+        return self._measured[place]
 
 
 def measure(body: StoredBody, string: LongString) -> Measured:

@@ -84,16 +84,24 @@ class Runner:
         """`firsts` names the receiver's own jobs before all handlers."""
         self.firsts = firsts
         self._stop = asyncio.Event()
+        self._is_claimed = False
         self._running: asyncio.Task[Any] | None = None
 
-    @property
-    def is_free(self) -> bool:
-        """Whether another one may begin."""
-        return self._running is None or self._running.done()
+    def claim(self) -> bool:
+        """Keep others from beginning one, if nobody else has; to be followed by `run` or `let_go`."""
+        is_running = self._running is not None and not self._running.done()
+        if self._is_claimed or is_running:
+            return False
+        self._is_claimed = True
+        return True
+
+    def let_go(self) -> None:
+        """Begin none after all."""
+        self._is_claimed = False
 
     def run(self, replaying: Callable[[asyncio.Event], Any]) -> None:
-        """Begin one; its record says how it ended."""
-        self._stop.clear()
+        """Begin the one that was claimed; its record says how it ended."""
+        self._is_claimed = False
         self._running = asyncio.create_task(self._quietly(replaying), name="replay")
 
     async def _quietly(self, replaying: Callable[[asyncio.Event], Any]) -> None:

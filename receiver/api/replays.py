@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from os import urandom
 from typing import Annotated, Any, Literal
@@ -118,11 +119,14 @@ async def order_replay(desk: Desk, asked: Asked) -> Reply:
         return _told(200, Forecast(selected=len(seqs), **foreseen._asdict()))
     if len(seqs) > 1 and order.expect != len(seqs):
         return problem(409, f"{len(seqs)} events are meant: say so with expect")
-    if not desk.replays.is_free:
+    if not desk.replays.claim():
         return busy("another replay is running")
-    begun = await replay.begin(
-        desk.store, occasion, selected=len(seqs), wish=wish, now=desk.now_ms(), random=urandom
-    )
+    with ExitStack() as failing:
+        failing.callback(desk.replays.let_go)
+        begun = await replay.begin(
+            desk.store, occasion, selected=len(seqs), wish=wish, now=desk.now_ms(), random=urandom
+        )
+        failing.pop_all()
     run = partial(replay.run, desk.store, seqs, wish, begun, rate=order.rate)
     desk.replays.run(lambda stop: run(stop=stop))
     (row,) = await desk.store.replays.last(prefix=begun.replay, limit=1)

@@ -101,6 +101,8 @@ class _Teller:
         self._send = send
         self._after = stream.start.after
         self._is_told_of_gaps = stream.start.is_known
+        self._clock = asyncio.get_running_loop().time
+        self._speak_at = self._clock()
 
     async def tell(self) -> None:
         """Say what there is, then what comes, without end."""
@@ -110,6 +112,8 @@ class _Teller:
         elif self._is_told_of_gaps:
             await self._write(self._place())
         while True:
+            if self._clock() >= self._speak_at:  # whatever passes that is not wanted
+                await self._write(b": nothing new\n" + self._place())
             ring = self._stream.tail.next_ring()
             entries = self._stream.tail.behind(self._after, most=_AT_ONCE)
             if entries is None:
@@ -120,12 +124,11 @@ class _Teller:
                 await self._wait(ring)
 
     async def _catch_up(self, ring: asyncio.Future[None]) -> None:
-        """Read on from the store."""
+        """Read on from the store; while it can't be asked, the reader waits with us."""
         stream = self._stream
         try:
             stretch = await stream.store.following(stream.wanted, limit=_AT_ONCE, after=self._after)
         except (Unavailable, StoreError):
-            await self._write(b": the store can't be asked right now\n\n")
             await asyncio.sleep(_AWAY_SECONDS)
             return
         if stretch.removed and self._is_told_of_gaps:
@@ -148,16 +151,15 @@ class _Teller:
             await self._write(messages)
 
     async def _wait(self, ring: asyncio.Future[None]) -> None:
-        """Wait for other events, and say from time to time that this goes on, and how far it has come."""
-        await asyncio.wait([ring], timeout=self._stream.heartbeat_seconds)
-        if not ring.done():
-            await self._write(b": nothing new\n" + self._place())
+        """Wait for other events, or until something should be said."""
+        await asyncio.wait([ring], timeout=max(0.0, self._speak_at - self._clock()))
 
     def _place(self) -> bytes:
         return b"id: %b\n\n" % self._stream.cursors.write(self._after).encode()
 
     async def _write(self, messages: bytes) -> None:
         await self._send({"type": "http.response.body", "body": messages, "more_body": True})
+        self._speak_at = self._clock() + self._stream.heartbeat_seconds
 
 
 def _gap(gap: Gap) -> bytes:

@@ -61,6 +61,15 @@ class Reading:
         """So many messages."""
         return [self.message() for _ in range(count)]
 
+    def until_id(self) -> str:
+        """Read on to the next id."""
+        for line in self.lines:
+            name, _, value = line.partition(": ")
+            if name == "id":
+                self.cursor = value
+                return value
+        raise EOFError
+
     def until_comment(self) -> str:
         """Read on to the next comment, and to the end of its block."""
         for line in self.lines:

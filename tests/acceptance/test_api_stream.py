@@ -9,7 +9,9 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from itertools import count
 from urllib.parse import urlsplit
 
 import pytest
@@ -106,6 +108,29 @@ def test_silence_is_filled_with_comments_that_say_how_far_it_has_come(asking: As
         assert reading.until_comment().startswith(": nothing new")
         assert reading.cursor
     assert HEARTBEAT_SECONDS - 1 < time.monotonic() - began < HEARTBEAT_SECONDS + 5
+
+
+def test_events_that_are_not_wanted_are_no_reason_to_be_silent(
+    open_receiver: Receiver, asking: Asking
+) -> None:
+    with asking.stream(source="none") as reading, ThreadPoolExecutor(1) as threads:
+        beginning = reading.until_id()
+        posting = threads.submit(post_for, open_receiver, HEARTBEAT_SECONDS + 3)
+        began = time.monotonic()
+        assert reading.until_comment().startswith(": nothing new")
+        assert time.monotonic() - began < HEARTBEAT_SECONDS + 2
+        assert not posting.done()
+        assert reading.cursor != beginning
+
+
+def post_for(receiver: Receiver, seconds: float) -> None:
+    """Post an event every fifth of a second."""
+    until_then = time.monotonic() + seconds
+    for number in count():
+        if time.monotonic() > until_then:
+            return
+        post(receiver, f"passing{number}")
+        time.sleep(0.2)
 
 
 def test_who_comes_too_late_is_told_how_many_are_gone(receivers: Callable[..., Receiver]) -> None:

@@ -18,7 +18,11 @@ CANARY = b"sk_canary_5b0f"
 SOURCES = Path(receiver.sources.__file__).parent
 PACKAGE = SOURCES.parent
 JUDGES = sorted(
-    [*SOURCES.rglob("*.py"), *(PACKAGE / "api").rglob("*.py"), PACKAGE / "peers.py", PACKAGE / "ingress.py"]
+    [
+        *(SOURCES.rglob("*.py")),
+        *(PACKAGE / "api").rglob("*.py"),
+        *(PACKAGE / name for name in ("peers.py", "gate.py", "ingress.py", "endpoint.py")),
+    ]
 )
 """All that ever looks at what a sender, or a visitor, gives as a credential."""
 
