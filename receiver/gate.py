@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Container
 
 from receiver.answers import GUARDED, UNKNOWN_PATH, Answer, RawHeaders, Scope, retry_after
@@ -40,7 +41,7 @@ class Gate:
         """Let in whom these settings name, from the next request on; say whether that is somebody else."""
         token = admin.token.get_secret_value() if admin.token else ""
         before, self._tokens = self._tokens, [digest(token.encode())] if token else []
-        return before != self._tokens
+        return not hmac.compare_digest(b"".join(before), b"".join(self._tokens))
 
     def refusal(self, scope: Scope, *, what: str) -> Answer | None:
         """Judge a request for `what`: None when it may pass. Without a token configured there is nothing."""
