@@ -47,18 +47,25 @@ class _Asking:
         """Ask with these credentials and intervals from now on."""
         intervals = Intervals.of(config.watch)
         inquirer = Inquirer(
-            self._put, self._store, self._store.watches, self._plans, intervals, _wall_ms, self._log
+            self._put,
+            self._store,
+            self._store.watches,
+            self._plans,
+            self._bodies,
+            intervals,
+            _wall_ms,
+            self._log,
         )
         asked = sources.configured(config)
         per_second, most = config.watch.requests_per_second, config.watch.concurrency
         self.poller.use(asked, inquirer, requests_per_second=per_second, concurrency=most)
         self._log.info("poller.started", sources=sorted(asked), requests_per_second=per_second)
 
-    async def _put(self, request: ApiRequest, limit: int) -> Told:
+    async def _put(self, request: ApiRequest, limit: int, bodies: Bodies) -> Told:
         return await ask(
             self._fetcher,
             request,
-            bodies=self._bodies,
+            bodies=bodies,
             limit=limit,
             timeout_seconds=_LONGEST_ANSWER_SECONDS,
         )

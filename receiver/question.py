@@ -10,29 +10,26 @@ from http import HTTPStatus
 from typing import Any
 
 from receiver.announcer import Announcer
-from receiver.asking import Told
+from receiver.asking import Told, refused
+from receiver.bodies import Bodies
 from receiver.body import ReceivedBody
 from receiver.errors import BadBody, Hopeless, Unavailable, Unfinished
 from receiver.intervals import Intervals, is_over
+from receiver.passing import keep, passing
 from receiver.ration import Ration
 from receiver.record import Arrival
 from receiver.recording import Plans, arrival_of
 from receiver.sources.base import Admission, ApiRequest, Source
-from receiver.store.base import Intake
+from receiver.store.base import Intake, Receipt
 from receiver.store.watches import Outcome, Seen, Watch, Watches
 from receiver.watching import given_up
 
-Ask = Callable[[ApiRequest, int], Awaitable[Told]]
-"""Send a request, for an answer of at most so many bytes; see `asking.ask`."""
+Ask = Callable[[ApiRequest, int, Bodies], Awaitable[Told]]
+"""Send a request, for an answer of at most so many bytes, whose body is kept there; see `asking.ask`."""
 
 _BUSY_SECONDS = 5.0
 """How long a provider that has enough of us, and doesn't say for how long, is left in peace."""
 _NOT_NOW = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY)
-_HINTS = {
-    HTTPStatus.UNAUTHORIZED: "the provider does not take the configured key",
-    HTTPStatus.FORBIDDEN: "the provider does not take the configured key for this",
-    HTTPStatus.NOT_FOUND: "the provider knows no such video",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,7 @@ class Inquirer:
     intake: Intake
     watches: Watches
     plans: Plans
+    bodies: Bodies
     intervals: Intervals
     wall: Callable[[], int]
     """Unix milliseconds."""
@@ -72,26 +70,36 @@ class Inquirer:
 
     async def inquire(self, source: Source, watch: Watch) -> float | None:
         """Ask about a video once; return for how many seconds its provider wants peace, if it does."""
-        finding = await self._find(source, watch)
-        arrival = finding.arrival
-        is_end = finding.outcome in (Outcome.COMPLETED, Outcome.FAILED)
-        if arrival is not None and (is_end or (finding.outcome is Outcome.PROGRESS and watch.event is None)):
-            receipt = await self.intake.record(arrival)
-            self._announcer.announce(arrival, receipt)
-            if is_end:
-                how = {"ending": finding.outcome.value, "verdict": receipt.verdict}
-                self.log.info("watch.ended", **_named(watch), **how)
+        async with passing(self.bodies) as bodies:
+            finding = await self._find(source, watch, bodies)
+            is_end = finding.outcome in (Outcome.COMPLETED, Outcome.FAILED)
+            is_first = finding.outcome is Outcome.PROGRESS and watch.event is None
+            if finding.arrival is not None and (is_end or is_first):
+                receipt = await self._record(finding.arrival, bodies)
+                if is_end:
+                    how = {"ending": finding.outcome.value, "verdict": receipt.verdict}
+                    self.log.info("watch.ended", **_named(watch), **how)
         await self._note(watch, finding)
         if not is_end:
             await self._give_up_in_time(source, watch, finding)
         return max(finding.retry_after_seconds or 0.0, _BUSY_SECONDS) if finding.is_enough else None
 
-    async def _find(self, source: Source, watch: Watch) -> Finding:
+    async def _record(self, arrival: Arrival, bodies: Bodies) -> Receipt:
+        if arrival.body_sha256 is not None:
+            try:
+                await keep(arrival.body_sha256, source=bodies, target=self.bodies)
+            except OSError as error:
+                raise Unavailable(f"the answer can't be kept: {error.strerror}") from error
+        receipt = await self.intake.record(arrival)
+        self._announcer.announce(arrival, receipt)
+        return receipt
+
+    async def _find(self, source: Source, watch: Watch, bodies: Bodies) -> Finding:
         request = source.status_request(watch.video_id)
         if request is None:
             return Finding(Outcome.REFUSED, "no key is configured for asking")
         try:
-            told = await self.ask(request, source.max_body)
+            told = await self.ask(request, source.max_body, bodies)
             return self._understand(source, watch, request, told)
         except Hopeless as error:
             return Finding(Outcome.REFUSED, str(error))
@@ -103,7 +111,8 @@ class Inquirer:
             return Finding(Outcome.REFUSED, f"the answer can't be understood: {error.reason}")
 
     def _understand(self, source: Source, watch: Watch, request: ApiRequest, told: Told) -> Finding:
-        finding = _refusal(told) if told.body is None else self._read(source, watch, request, told.body)
+        body = told.body
+        finding = _refusal(source, told) if body is None else self._read(source, watch, request, body)
         retry_after, poll_after = told.retry_after_seconds, told.poll_after_seconds
         return replace(finding, retry_after_seconds=retry_after, poll_after_seconds=poll_after)
 
@@ -114,7 +123,7 @@ class Inquirer:
             body,
             via="poll",
             method=request.method,
-            path=_path(request),
+            path=request.path,
             headers="[]",
             plans=self.plans,
             now=self.wall(),
@@ -163,25 +172,10 @@ def _named(watch: Watch) -> dict[str, str]:
     return {"source": watch.source, "video": watch.video_id}
 
 
-def _refusal(told: Told) -> Finding:
+def _refusal(source: Source, told: Told) -> Finding:
     """What an answer means that says nothing of the video."""
     is_busy = told.status == HTTPStatus.TOO_MANY_REQUESTS
     is_later = is_busy or told.status in _NOT_NOW or told.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     outcome = Outcome.UNANSWERED if is_later else Outcome.REFUSED
     is_enough = is_busy or (is_later and told.retry_after_seconds is not None)
-    return Finding(outcome, _said(told.status), is_enough=is_enough)
-
-
-def _said(status: int) -> str:
-    try:
-        known = HTTPStatus(status)
-    except ValueError:
-        return str(status)
-    hint = _HINTS.get(known)
-    return f"{status} {known.phrase}" + (f": {hint}" if hint else "")
-
-
-def _path(request: ApiRequest) -> str:
-    """The path of a request, without its query string."""
-    _, _, rest = request.url.partition("://")
-    return f"/{rest.partition('/')[2].partition('?')[0]}"
+    return Finding(outcome, str(refused(told, source=source.name)), is_enough=is_enough)

@@ -16,7 +16,6 @@ from tests.acceptance.conftest import (
     Receiver,
     a_video,
     callback,
-    children_of,
     headers,
     is_running,
     processes_in,
@@ -129,8 +128,7 @@ def test_kill_9_of_serve_ends_its_children_and_a_new_one_starts_at_once(receiver
     gated(receiver)
     event = receiver.accepted(callback("v1"))
     until(lambda: len(runs(receiver)) == 1)
-    children = list(children_of(receiver.pid))
-    assert len(children) == 2
+    children = list(receiver.family())
     os.kill(receiver.pid, signal.SIGKILL)
     receiver.wait()
     until(lambda: not any(map(is_running, children)), seconds=1, what="the end of the children")

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from receiver import settings, sources
 from receiver.asking import Told
+from receiver.bodies import Bodies
 from receiver.body import read_small
 from receiver.errors import StoreDown
 from receiver.intervals import Intervals
@@ -61,6 +62,7 @@ class Stand:
     """A store, two sources, and a poller that asks a provider of the test's own."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.store = Service(folder / "receiver.db", run="run1", lease_seconds=60)
         self.sources = organizations(folder, "one", "two")
         self.asked: Counter[str] = Counter()
@@ -73,7 +75,7 @@ class Stand:
         )
 
     def inquirer(self, ask: Callable[[ApiRequest], Awaitable[Told]]) -> Inquirer:
-        async def counted(request: ApiRequest, limit: int) -> Told:
+        async def counted(request: ApiRequest, limit: int, bodies: Bodies) -> Told:
             self.asked[request.url.rpartition("/")[2]] += 1
             return await ask(request)
 
@@ -83,6 +85,7 @@ class Stand:
             self.store,
             self.store.watches,
             Plans([]),
+            Bodies(self.folder / "bodies"),
             Intervals(5, 10),
             wall_ms,
             structlog.get_logger(),

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from receiver import settings, sources
 from receiver.asking import Told
-from receiver.body import ReceivedBody, read_small
+from receiver.bodies import Bodies
+from receiver.body import read_body, read_small
 from receiver.errors import Hopeless, Unavailable, Unfinished
 from receiver.intervals import MOST_UNANSWERED, Intervals
 from receiver.question import Inquirer
@@ -67,6 +68,25 @@ def completed(video: str = "v1") -> dict[str, Any]:
 FAILED = {"success": False, "status": "failed", "video_id": "v1", "error": "no_luck"}
 
 
+class Large:
+    """A 200 that is too large for a row."""
+
+    def __init__(self, payload: Mapping[str, Any]) -> None:
+        self.raw = orjson.dumps({**payload, "transcript": "la " * 50_000})
+
+    async def told(self, bodies: Bodies) -> Told:
+        """Have it arrive."""
+        messages = [{"type": "http.request", "body": self.raw}]
+
+        async def receive() -> dict[str, Any]:
+            return messages.pop(0)
+
+        limit = len(self.raw)
+        admission = Admission()
+        body = await read_body(receive, admission=admission, limit=limit, bodies=bodies, declared=limit)
+        return Told(200, body)
+
+
 class Desk:
     """A store with one watch, a clock that is moved by hand, and a provider that answers as it is told."""
 
@@ -80,26 +100,28 @@ class Desk:
             monotonic=lambda: self.now / 1000,
         )
         self.source: Source = organization("org", folder)
-        self.answers: list[Told | Exception] = []
+        self.bodies = Bodies(folder / "bodies")
+        self.answers: list[Told | Large | Exception] = []
         self.requests: list[ApiRequest] = []
         self.inquirer = Inquirer(
             self._ask,
             self.store,
             self.store.watches,
             Plans([CARD]),
+            self.bodies,
             Intervals(10_000, 300_000),
             lambda: self.now,
             structlog.get_logger(),
             luck=lambda: 0.5,
         )
 
-    async def _ask(self, request: ApiRequest, limit: int) -> Told:
+    async def _ask(self, request: ApiRequest, limit: int, bodies: Bodies) -> Told:
         assert limit == self.source.max_body
         self.requests.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return await answer.told(bodies) if isinstance(answer, Large) else answer
 
     async def watch(self, *, seconds: float = 24 * 3600) -> Watch:
         """Open the watch."""
@@ -107,7 +129,7 @@ class Desk:
         assert await self.store.watches.add([new]) == [Opened.NEW]
         return await self.seen()
 
-    async def ask(self, *answers: Told | Exception) -> float | None:
+    async def ask(self, *answers: Told | Large | Exception) -> float | None:
         """Ask once for each answer; give what the last one wants of peace."""
         peace = None
         for answer in answers:
@@ -186,12 +208,24 @@ async def test_an_answer_without_an_id_is_about_the_video_that_was_asked_for(des
 
 @pytest.mark.anyio
 async def test_a_large_answer_is_recorded_with_its_body_file(desk: Desk) -> None:
-    raw = orjson.dumps(completed())
-    body = ReceivedBody(None, "ab" * 32, 100_000, orjson.loads(raw))
-    await desk.ask(Told(200, body))
+    await desk.ask(Large(completed()))
 
     (event,) = await desk.events()
-    assert (event["body"], event["body_sha256"], event["bytes"]) == (None, "ab" * 32, 100_000)
+    assert event["body"] is None
+    assert desk.bodies.path(event["body_sha256"]).read_bytes() == Large(completed()).raw
+    assert [path.name for path in desk.bodies.directory.rglob("*") if path.is_file()] == [
+        event["body_sha256"]
+    ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("payload", [pending(), pending(video="v2"), pending(status="odd")])
+async def test_of_a_large_answer_that_is_not_recorded_nothing_stays_on_disk(
+    desk: Desk, payload: dict[str, Any]
+) -> None:
+    await desk.ask(said(pending()), Large(payload))
+
+    assert [path for path in desk.bodies.directory.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.anyio
@@ -234,11 +268,11 @@ async def test_whoever_comes_second_is_a_duplicate(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("answer", "error", "outcome"),
     [
-        (Told(401, None), "401 Unauthorized: the provider does not take the configured key", "refused"),
+        (Told(401, None), "401 Unauthorized", "refused"),
         (Told(404, None), "404 Not Found: the provider knows no such video", "refused"),
-        (Told(402, None), "402 Payment Required", "refused"),
+        (Told(402, None), "402 Payment Required from the provider's API", "refused"),
         (Told(302, None), "302 Found", "refused"),
-        (Told(599, None), "599", "unanswered"),
+        (Told(599, None), "599 from", "unanswered"),
         (Told(503, None), "503 Service Unavailable", "unanswered"),
         (Told(429, None), "429 Too Many Requests", "unanswered"),
         (Hopeless("the answer is no JSON object"), "the answer is no JSON object", "refused"),

@@ -62,7 +62,8 @@ class Watches:
         if arrival.what in _ENDS:
             if key in self.open:
                 ending = Ending.EXPIRED if arrival.status == WATCH_EXPIRED else Ending(arrival.what)
-                seen = {"status": arrival.status, "progress": arrival.progress}
+                is_asked = arrival.via == "poll" and ending is not Ending.EXPIRED
+                seen = {"status": arrival.status, "progress": arrival.progress, "asked": int(is_asked)}
                 self._end(self.open[key], ending, arrival.received_at, seen)
         elif arrival.what == "progress":
             if key not in self.open and not self._opens(arrival, video):
@@ -109,7 +110,7 @@ class Watches:
 
     def end(self, watch: int, ending: str, *, at: int) -> bool:
         """End a watch; False when it had ended."""
-        return self._end(watch, Ending(ending), at, {"status": None, "progress": None})
+        return self._end(watch, Ending(ending), at, {"status": None, "progress": None, "asked": 0})
 
     def _end(self, watch: int, ending: Ending, at: int, seen: Mapping[str, object]) -> bool:
         ended = {**seen, "seq": watch, "at": at, "ending": ending.value}

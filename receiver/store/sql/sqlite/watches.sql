@@ -59,7 +59,7 @@ WHERE seq = :seq AND what = 'progress';
 
 -- name: end_watch
 -- Nothing more is asked; an end that a provider has told leaves no error behind.
-UPDATE watches SET ended_at = :at, ending = :ending, status = coalesce(:status, status),
+UPDATE watches SET ended_at = :at, ending = :ending, asked = asked + :asked, status = coalesce(:status, status),
                    progress = coalesce(:progress, progress),
                    seen_at = CASE WHEN :status IS NULL THEN seen_at ELSE :at END,
                    last_error = CASE WHEN :ending IN ('completed', 'failed') THEN NULL ELSE last_error END
