@@ -47,6 +47,7 @@ def _story(row: Row, marks: str, now: int) -> Iterator[str]:
         "status": row["status"] or "-",
         "received": _received(row["deliveries"], now),
         "body": _body(row, now),
+        **({"looked up": _looked_up(row["object"])} if row["object"] else {}),
         "event key": f"{row['identity']}:{row['what']}",
         **({"watch": _watch(row["watch"], now)} if row["watch"] else {}),
         "marks": marks or "-",
@@ -88,6 +89,12 @@ def _body(row: Row, now: int) -> str:
     if row["body_removed_at"] is not None:
         return f"{said}, removed by retention {when(row['body_removed_at'], now=now)}"
     return said
+
+
+def _looked_up(found: Row) -> str:
+    """What the provider said of the video when it was asked."""
+    said = [f"{name} {found[name]}" for name in ("status", "model", "seconds", "size") if found.get(name)]
+    return ", ".join(said) or "the provider knows it"
 
 
 def _job(job: Row, attempts: Sequence[Row], jobs: Sequence[Row], now: int) -> Iterator[str]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Receiver, headers, until
+from tests.acceptance.conftest import FileHost, Receiver, a_video, callback, headers, until
 from tests.acceptance.standins import API_KEY, SECRET, called_receiver, signed
 from tests.invariant import Ledger, assert_balanced
 
 Receivers = Callable[..., Receiver]
+ORDERS = list(dict.fromkeys(permutations(["video.completed", "video.failed", "video.completed"])))
 NEW_SECRET = "whsec_dGhlIHNlY3JldCBhZnRlciB0aGUgcm90YXRpb24="
 
 
@@ -157,6 +160,30 @@ def test_a_content_that_has_expired_ends_dead_and_says_what_to_do(receivers: Rec
     assert "order the video again" in reason
 
 
+def test_a_worker_that_comes_late_fetches_first_what_expires_first(
+    receivers: Receivers, file_host: FileHost
+) -> None:
+    link = file_host.give("lasting.mp4", a_video())
+    with called_receiver(receivers, "--delay", "0.1s", top="[worker]\nconcurrency = 1\n") as (
+        receiver,
+        sandbox,
+    ):
+        text = receiver.config.read_text().replace("http://127.0.0.1:9/videofs", file_host.base)
+        receiver.config.write_text(text)
+        receiver.start("--no-worker")
+        for number in range(12):
+            receiver.accepted(callback(f"lasting-{number}", url=link))
+        expiring = {sandbox.create() for _ in range(2)}
+        until(lambda: len(receiver.events()) == 14, what="all have come")
+        receiver.stop()
+        receiver.start()
+        receiver.settled(count=14)
+        saved = [line["video"] for line in receiver.log("job.finished") if line["handler"] == "save_video"]
+
+    assert len(saved) == 14
+    assert expiring <= set(saved[:5]), saved
+
+
 def test_a_worker_that_is_narrowed_does_the_receivers_own_jobs_too(receivers: Receivers) -> None:
     with called_receiver(receivers, "--delay", "0.1s") as (receiver, sandbox):
         receiver.start("--workers", "1", "--handlers", "log", "--handlers", "save_video")
@@ -236,6 +263,45 @@ def test_a_callback_that_is_repeated_is_one_event_and_a_contradiction_a_conflict
 
     assert (event["duplicates"], event["conflict"]) == (21, True)
     assert_balanced(receiver.folder / "data" / "receiver.db", ledger)
+
+
+@pytest.mark.fault("D6")
+def test_a_duplicate_waits_until_the_first_is_durable(receivers: Receivers) -> None:
+    with called_receiver(receivers) as (receiver, _):
+        receiver.start("--no-worker")
+        store = receiver.child("receiver.store.process")
+        said: list[str] = []
+        threads = [
+            threading.Thread(target=lambda: said.append(post(receiver, body_of("video_1")).json()["status"]))
+            for _ in range(2)
+        ]
+        os.kill(store, signal.SIGSTOP)
+        try:
+            for thread in threads:
+                thread.start()
+            threads[0].join(0.5)
+            assert said == [], "nobody is answered before the commit"
+        finally:
+            os.kill(store, signal.SIGCONT)
+        for thread in threads:
+            thread.join(30)
+        assert sorted(said) == ["accepted", "duplicate"]
+
+
+@pytest.mark.fault("D3", "D5")
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_order_of_ends_ends_the_same(receivers: Receivers, order: tuple[str, ...]) -> None:
+    with called_receiver(receivers) as (receiver, _):
+        receiver.start("--no-worker")
+        for number, kind in enumerate(order):
+            assert post(receiver, body_of("video_1", kind), message=f"wh_{number}").status_code == 200
+        receiver.stop()
+        events = {event["type"]: event for event in receiver.events()}
+
+    completed = events["video.completed"]
+    assert completed["warnings"] == (["after_failure"] if "video.failed" in events else [])
+    assert ("video.failed" in events) == (order[0] == "video.failed")
+    assert sum(event["duplicates"] for event in events.values()) == len(order) - len(events)
 
 
 @pytest.mark.fault("A8")

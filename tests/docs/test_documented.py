@@ -24,6 +24,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "deploy/README.md",
     "deploy/REFERENCE.md",
+    "deploy/SOURCES.md",
     "deploy/WATCHES.md",
     "handlers/README.md",
 )

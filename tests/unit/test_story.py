@@ -10,6 +10,7 @@ import pytest
 
 from receiver.cli.story import tell
 from receiver.model import utc
+from receiver.store.findings import Learned
 from receiver.store.service import Service
 from tests.contract.stand import AGES_AGO, arrival, claim_one, ready, settlement, waiting
 
@@ -134,3 +135,16 @@ async def test_no_line_is_wider_than_the_window_and_what_is_told_drives_no_termi
     assert max(map(len, told)) <= 50
     assert "\x1b" not in "".join(told)
     assert sum("refused" in line for line in told) >= 5
+
+
+@pytest.mark.anyio
+async def test_what_the_provider_said_when_it_was_asked_is_told(desk: Desk) -> None:
+    event = arrival("v1")
+    await desk.store.record(event)
+    assert not any("looked up" in line for line in await desk.story(event.event_id))
+    found = '{"status": "completed", "model": "sora-2", "seconds": "4", "prompt": "a long one"}'
+    await desk.store.findings.learn(Learned(event.event_id, found))
+
+    said = one(await desk.story(event.event_id), "looked up")
+
+    assert said.split(maxsplit=2)[2] == "status completed, model sora-2, seconds 4"
