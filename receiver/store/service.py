@@ -36,6 +36,8 @@ from receiver.store.sqlite.findings import Findings
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
 from receiver.store.sqlite.retention import Retention
+from receiver.store.sqlite.submissions import Submissions
+from receiver.store.submitting import Submitting
 from receiver.store.watching import Watching
 
 T = TypeVar("T")
@@ -84,7 +86,9 @@ class Service(Looking):
         try:
             self._intake = Intake(self._database)
             self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
-            self._retention = Retention(self._database, self._intake)
+            submissions = Submissions(self._database)
+            self.submissions = Submitting(submissions, self._reads, self._commits)
+            self._retention = Retention(self._database, self._intake, submissions)
             self.watches = Watching(
                 self._intake,
                 self._reads,
