@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from receiver.orders import gateway, openai, opennote
 from receiver.orders.base import Endpoint, Image, Mistake, Order
+from receiver.settings import OpennoteSettings, SourceSettings
 from receiver.sources.base import ApiRequest
 
-__all__ = ["Endpoint", "Image", "Mistake", "Order", "mistakes", "request"]
+__all__ = ["Endpoint", "Image", "Mistake", "Order", "endpoint_of", "mistakes", "request"]
 
 _MISTAKES = {
     "opennote": opennote.mistakes,
     "openai": openai.mistakes,
     "openai-compatible": gateway.mistakes,
 }
+
+
+def endpoint_of(table: SourceSettings) -> Endpoint:
+    """Where orders for a source are sent, with the first of its live keys."""
+    key = table.api_keys[0] if isinstance(table, OpennoteSettings) else table.api_key
+    return Endpoint(table.api_url, key.get_secret_value())
 
 
 def mistakes(kind: str, order: Order) -> list[Mistake]:

@@ -36,7 +36,19 @@ def mistakes(order: Order) -> list[Mistake]:
     ]
     if order.remix_of is not None:
         return found + _remix_mistakes(order)
-    return found + image_mistakes(order)
+    return found + _reference_mistakes(order) + image_mistakes(order)
+
+
+def _reference_mistakes(order: Order) -> list[Mistake]:
+    """What is wrong with a picture that is only named."""
+    named = order.fields.get("input_reference")
+    if named is None or order.image is not None:
+        return []
+    if isinstance(named, dict) and len(named) == 1 and named.keys() <= {"file_id", "image_url"}:
+        (place,) = named.values()
+        if isinstance(place, str) and place:
+            return []
+    return [Mistake("input_reference", 'must be {"image_url": "…"}, {"file_id": "…"}, or a file')]
 
 
 def _remix_mistakes(order: Order) -> list[Mistake]:

@@ -30,6 +30,8 @@ def built(order: Order) -> Any:
         Order({"prompt": "rain", "model": "sora-2-2025-12-08"}),
         Order({"prompt": "rain", "model": "sora-2-pro-2025-10-06", "new_field": [1]}),
         Order({"prompt": "rain", "seconds": "4"}, Image(PNG)),
+        Order({"prompt": "rain", "input_reference": {"image_url": "https://example.com/a.png"}}),
+        Order({"prompt": "rain", "input_reference": {"file_id": "file_1"}}),
         Order({"prompt": "rain at night"}, remix_of="video_1"),
     ],
 )
@@ -55,6 +57,9 @@ def test_what_the_provider_documents_is_fine(order: Order) -> None:
             Order({"prompt": "rain", "input_reference": "x"}, Image(PNG)),
             "input_reference: it is given as a file and as a field",
         ),
+        (Order({"prompt": "rain", "input_reference": "x"}), 'input_reference: must be {"image_url": "…"}'),
+        (Order({"prompt": "rain", "input_reference": {"image_url": 1}}), "input_reference: must be"),
+        (Order({"prompt": "rain", "input_reference": {"content": []}}), "input_reference: must be"),
         (Order({"prompt": "x", "tags": []}, Image(PNG)), "tags: an object or a list can't go along"),
         (Order({}, remix_of="video_1"), "prompt: is missing"),
         (Order({"prompt": "x", "size": "720x1280"}, remix_of="v"), "size: a remix keeps all of its original"),
