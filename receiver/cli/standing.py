@@ -69,4 +69,6 @@ def _completed(event: Row) -> Standing:
 
 def _job(job: Row) -> str:
     said = f"{job['handler']} is {job['state']}"
+    if job["state"] == "waiting":
+        return f"{said} for {job['waits_for']}"
     return f"{said} after {job['last_error']}" if job["attempts"] and job["last_error"] else said
