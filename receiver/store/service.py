@@ -86,9 +86,8 @@ class Service(Looking):
         try:
             self._intake = Intake(self._database)
             self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
-            submissions = Submissions(self._database)
-            self.submissions = Submitting(submissions, self._reads, self._commits)
-            self._retention = Retention(self._database, self._intake, submissions)
+            self.submissions = Submitting(Submissions(self._database), self._reads, self._commits)
+            self._retention = Retention(self._database, self._intake)
             self.watches = Watching(
                 self._intake,
                 self._reads,

@@ -42,10 +42,10 @@ _REMOVALS = ("remove_attempts", "remove_jobs", "remove_deliveries", "remove_even
 class Retention:
     """Removes rows, as part of the open transaction."""
 
-    def __init__(self, database: Database, intake: Intake, submissions: Submissions) -> None:
+    def __init__(self, database: Database, intake: Intake) -> None:
         self._database = database
         self._intake = intake
-        self._submissions = submissions
+        self._submissions = Submissions(database)
 
     def remove(self, step: Sequence[Any] | None, found: Sequence[int], keep: Keep, *, now: int) -> Pruned:
         """Remove what a step has found: it may be kept by now."""
