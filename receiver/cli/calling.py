@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -40,8 +40,13 @@ async def calling() -> AsyncIterator[Send]:
             await fetcher.aclose()
 
 
-async def answer(send: Send, request: ApiRequest, *, source: str, at: Endpoint) -> Payload:
-    """The object that a request is answered with. Raise CommandFailed, in one line."""
+async def answer(
+    send: Send, request: ApiRequest, *, source: str, at: Endpoint, lacking: Mapping[int, str]
+) -> Payload:
+    """The object that a request is answered with. Raise CommandFailed, in one line.
+
+    `lacking` says what it means when a provider does not have at all what was asked for, by status.
+    """
     from receiver.orders.replies import failure
 
     try:
@@ -50,6 +55,8 @@ async def answer(send: Send, request: ApiRequest, *, source: str, at: Endpoint) 
         raise CommandFailed(f"{source}: {error}") from error
     if told.body is not None:
         return told.body.payload
+    if told.status in lacking:
+        raise CommandFailed(f"{source}: {lacking[told.status]} ({told.status})")
     wait = told.retry_after_seconds
     line = failure(told.status, told.complaint, retry_after_seconds=wait, key=at.key)
     raise CommandFailed(f"{source}: {line}")

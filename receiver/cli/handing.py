@@ -105,8 +105,9 @@ def _desk(config: Settings, name: str, key: str, send: Send, manner: Manner) -> 
     from receiver.watching import Patience
 
     source = sources.configured(config)[name]
-    is_called = manner.is_called and source.receives_callbacks
-    wait = config.watch.missed_after if is_called else config.watch.first_interval
+    # Whoever waits wants to see how far it is, which no callback tells.
+    is_left_alone = manner.is_called and source.receives_callbacks and not manner.waits
+    wait = config.watch.missed_after if is_left_alone else config.watch.first_interval
     return Desk(
         source,
         key,

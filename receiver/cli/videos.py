@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from receiver.store.base import Store
 
 _LONGEST_PROMPT = 60
+_NO_LIST = dict.fromkeys((404, 405), "this gateway has no list of videos")
+_NO_REMOVAL = {404: "there is no such video", 405: "this gateway removes no videos"}
 
 
 @click.command
@@ -106,7 +108,8 @@ async def _deleted(config: Settings, source: str, video_id: str) -> None:
 
     at = endpoint_of(config.sources[source])
     async with calling() as send:
-        said = await answer(send, openai.delete_request(at, video_id), source=source, at=at)
+        request = openai.delete_request(at, video_id)
+        said = await answer(send, request, source=source, at=at, lacking=_NO_REMOVAL)
     if said.get("deleted") is not True:
         raise CommandFailed(f"{source}: the provider does not say that the video was removed")
 
@@ -156,7 +159,7 @@ async def _items(
     async with calling() as send:
         while True:
             request = openai.list_request(at, limit=limit, after=after, order=order)
-            said = await answer(send, request, source=source, at=at)
+            said = await answer(send, request, source=source, at=at, lacking=_NO_LIST)
             data = said.get("data")
             if not isinstance(data, list):
                 raise CommandFailed(f"{source}: the provider's answer is no list of videos")

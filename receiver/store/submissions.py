@@ -80,7 +80,10 @@ class Submissions(Protocol):
         ...
 
     async def unclear(self, *, before: int, limit: int = 1000) -> list[Submission]:
-        """List those intended before a time of which nobody knows whether they were paid for."""
+        """List those of which nobody knows whether they were paid for.
+
+        One without an answer is among them when it was intended `before` a time: it may be under way.
+        """
         ...
 
 

@@ -30,10 +30,11 @@ FROM submissions WHERE :source IS NULL OR source = :source
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: unclear_submissions
--- Those intended before a time of which nobody knows whether they were paid for, the newest first.
+-- Those of which nobody knows whether they were paid for, the newest first. What was intended after a time may
+-- still be under way.
 SELECT id, source, kind, digest, request, intended_at, settled_at, outcome, video_id, error
 FROM submissions INDEXED BY submissions_unclear
-WHERE (outcome IS NULL OR outcome = 'unknown') AND intended_at < :before
+WHERE (outcome IS NULL OR outcome = 'unknown') AND (outcome = 'unknown' OR intended_at < :before)
 ORDER BY intended_at DESC LIMIT :limit;
 
 -- name: old_submissions
