@@ -73,6 +73,8 @@ async def _from_order_to_end(
         click.echo(plain(reply.video_id))
     elif not manner.waits:
         json_line(told)
+    if not await waiting.is_running(config):
+        click.echo("no server is running now; the next `receiver serve` asks how it stands", err=True)
     if manner.waits:
         ending = await _waited(config, source, reply.video_id, is_silent=manner.as_json)
         _tell_ending(ending, told if manner.as_json else None)

@@ -93,7 +93,8 @@ def _delete(config: Settings, source: str, video_id: str, *, yes: bool, as_json:
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("--delete: there is nobody to be asked; to remove it: --yes")
-        click.confirm(f"remove video {video_id} from {source} for good?", abort=True, err=True)
+        if not click.confirm(f"remove video {video_id} from {source} for good?", err=True):
+            raise CommandFailed("nothing was removed")
     asyncio.run(_deleted(config, source, video_id))
     with_store(config, lambda store: _unwatch(store, source, video_id))
     if as_json:

@@ -42,7 +42,23 @@ async def find_server(config: Settings) -> None:
         await remote.close()
 
 
-async def follow(config: Settings, source: str, video_id: str, *, show: Show) -> Standing:
+async def is_running(config: Settings) -> bool:
+    """Whether a server has the store."""
+    from receiver.store.remote import Remote
+
+    remote = Remote(config.database)
+    try:
+        await remote.connect()
+    except StoreDown:
+        return False
+    finally:
+        await remote.close()
+    return True
+
+
+async def follow(
+    config: Settings, source: str, video_id: str, *, show: Show, away_seconds: float = _AWAY_SECONDS
+) -> Standing:
     """Look until the video is saved or has failed. Raise CommandFailed when the server is gone for good."""
     from receiver.store.remote import Remote
 
@@ -54,7 +70,7 @@ async def follow(config: Settings, source: str, video_id: str, *, show: Show) ->
                 now = await _look(remote, source, video_id)
                 last_seen = time.monotonic()
             except (StoreDown, Unavailable) as error:
-                if time.monotonic() - last_seen > _AWAY_SECONDS:
+                if time.monotonic() - last_seen > away_seconds:
                     raise CommandFailed(f"the server is gone ({error}); {how_to_look(video_id)}") from error
             else:
                 show(now)

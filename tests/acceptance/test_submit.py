@@ -203,6 +203,8 @@ def test_a_wrong_key_is_one_line_and_nothing_of_it_is_told_or_kept(receiver: Rec
     )
 
     more = GATEWAY if source == "ope" else ()
+    (told,) = other.run("submit", source, "--prompt", "A secret", *more, "--json").objects
+    assert (told["state"], told["error"][:3], told["video_id"]) == ("refused", "401", None)
     ended = other.run("submit", source, "--prompt", "A secret", *more)
     listed = other.run("submit", "--list", "--json")
 
