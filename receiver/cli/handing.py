@@ -76,7 +76,12 @@ async def _from_order_to_end(
     if not await waiting.is_running(config):
         click.echo("no server is running now; the next `receiver serve` asks how it stands", err=True)
     if manner.waits:
-        ending = await _waited(config, source, reply.video_id, is_silent=manner.as_json)
+        try:
+            ending = await _waited(config, source, reply.video_id, is_silent=manner.as_json)
+        except CommandFailed as error:  # the video is paid for: whoever reads JSON gets its id
+            if manner.as_json:
+                json_line({**told, "error": str(error)})
+            raise
         _tell_ending(ending, told if manner.as_json else None)
 
 

@@ -111,7 +111,7 @@ def test_a_callback_alone_ends_it_and_the_watch_with_it(receiver: Receiver, sand
     told = submitted(receiver, "opennote", "--script", script(receiver, "Thunder."))
 
     assert (told["state"], told["video"]["id"]) == ("accepted", told["video_id"])
-    (event,) = receiver.settled(count=1, of=[told["video_id"]])
+    (event,) = receiver.settled(count=1, of=[told["video_id"]], seconds=60)
     assert receiver.show(event["id"])["deliveries"][0]["via"] == "callback"
     assert [watch["ending"] for watch in watches(receiver, told["video_id"])] == ["completed"]
 
@@ -130,7 +130,7 @@ def test_a_callback_that_never_comes_is_not_needed(receiver: Receiver, sandbox: 
     with sandbox.misbehaving(drop=1.0):
         told = submitted(receiver, "openai", "--prompt", "Fog", "--no-callback")
 
-    until(lambda: receiver.files(told["video_id"]), what="the video on disk")
+    until(lambda: receiver.files(told["video_id"]), seconds=60, what="the video on disk")
     events = receiver.events("--video", told["video_id"])
     arrivals = [arrival for event in events for arrival in receiver.show(event["id"])["deliveries"]]
     assert {arrival["via"] for arrival in arrivals} == {"poll"}
@@ -253,4 +253,4 @@ def test_ctrl_c_ends_the_waiting_and_not_the_video(receiver: Receiver) -> None:
 
     assert f"the video goes on; see `receiver events --video {video_id}`" in said
     assert "Traceback" not in said
-    until(lambda: receiver.files(video_id), what="the video on disk all the same")
+    until(lambda: receiver.files(video_id), seconds=60, what="the video on disk all the same")

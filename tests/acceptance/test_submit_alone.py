@@ -186,5 +186,5 @@ def test_what_was_submitted_without_a_server_is_on_disk_once_there_is_one(tmp_pa
         receiver.start()
         called_at(receiver)
 
-        receiver.logged("video.saved")
+        receiver.logged("video.saved", seconds=60)  # the sandbox has yet to make it
         assert list(receiver.files().values()) == [sandbox.file(told["video_id"])]
