@@ -56,33 +56,38 @@ async def _from_order_to_end(
 
     if manner.waits:
         await waiting.find_server(config)
+    told = await _submitted(config, source, order, callback, manner)
+    if not manner.as_json:
+        click.echo(plain(told["video_id"]))
+    elif not manner.waits:
+        json_line(told)
+    if manner.waits:
+        await _followed(config, told, as_json=manner.as_json)
+    elif not await waiting.is_running(config):
+        click.echo("no server is running now; the next `receiver serve` asks how it stands", err=True)
+
+
+async def _submitted(
+    config: Settings, source: str, order: Order, callback: str | None, manner: Manner
+) -> dict[str, Any]:
+    """Send it, and say what was accepted. Raise CommandFailed, with the reason in JSON, too."""
     try:
         asked = await _asked(config, source, order, callback, manner)
     except asyncio.CancelledError:
         click.echo("interrupted; `receiver submit --list` says what may have been paid for", err=True)
         raise
     reply = asked.reply
-    told: dict[str, Any] = {"submission": asked.submission, "source": source, "state": reply.state}
-    told["video_id"] = reply.video_id
-    if reply.video_id is None:
-        if manner.as_json:
-            json_line({**told, "error": reply.reason})
-        raise CommandFailed(_unaccepted(source, asked))
-    told["video"] = _normal_form(config.sources[source].kind, asked.payload)
-    if not manner.as_json:
-        click.echo(plain(reply.video_id))
-    elif not manner.waits:
-        json_line(told)
-    if not await waiting.is_running(config):
-        click.echo("no server is running now; the next `receiver serve` asks how it stands", err=True)
-    if manner.waits:
-        try:
-            ending = await _waited(config, source, reply.video_id, is_silent=manner.as_json)
-        except CommandFailed as error:  # the video is paid for: whoever reads JSON gets its id
-            if manner.as_json:
-                json_line({**told, "error": str(error)})
-            raise
-        _tell_ending(ending, told if manner.as_json else None)
+    told = {
+        "submission": asked.submission,
+        "source": source,
+        "state": reply.state,
+        "video_id": reply.video_id,
+    }
+    if reply.video_id is not None:
+        return {**told, "video": _normal_form(config.sources[source].kind, asked.payload)}
+    if manner.as_json:
+        json_line({**told, "error": reply.reason})
+    raise CommandFailed(_unaccepted(source, asked))
 
 
 async def _asked(config: Settings, source: str, order: Order, callback: str | None, manner: Manner) -> Asked:
@@ -149,15 +154,22 @@ def _normal_form(kind: str, payload: Any) -> dict[str, Any]:
     return sources.video_of(kind, payload).model_dump(mode="json")
 
 
-async def _waited(config: Settings, source: str, video_id: str, *, is_silent: bool) -> Standing:
+async def _followed(config: Settings, told: dict[str, Any], *, as_json: bool) -> None:
+    """Wait for the end and tell it. Raise CommandFailed for a video that was not saved."""
     from receiver.cli import waiting
 
+    source, video_id = told["source"], told["video_id"]
     try:
-        with waiting.display(silent=is_silent) as show:
-            return await waiting.follow(config, source, video_id, show=show)
+        with waiting.display(silent=as_json) as show:
+            ending = await waiting.follow(config, source, video_id, show=show)
     except asyncio.CancelledError:
         click.echo(f"the video goes on; {waiting.how_to_look(video_id)}", err=True)
         raise
+    except CommandFailed as error:  # the video is paid for: whoever reads JSON gets its id
+        if as_json:
+            json_line({**told, "error": str(error)})
+        raise
+    _tell_ending(ending, told if as_json else None)
 
 
 def _tell_ending(ending: Standing, told: dict[str, Any] | None) -> None:

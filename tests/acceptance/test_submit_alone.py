@@ -180,11 +180,13 @@ def test_waiting_needs_a_server_and_says_so_before_anything_is_paid(silent: Sile
 
 def test_what_was_submitted_without_a_server_is_on_disk_once_there_is_one(tmp_path: Path) -> None:
     with sandboxed("--delay", "100ms") as sandbox, asking(tmp_path / "receiver", sandbox.url) as receiver:
-        (told,) = receiver.look("submit", "opennote", "--prompt", "Rain", "--no-callback")
-        assert [watch["video_id"] for watch in receiver.look("watch")] == [told["video_id"]]
+        ended = receiver.run("submit", "opennote", "--prompt", "Rain", "--no-callback")
+        assert ended.stderr == "no server is running now; the next `receiver serve` asks how it stands\n"
+        video_id = ended.stdout.strip()
+        assert [watch["video_id"] for watch in receiver.look("watch")] == [video_id]
 
         receiver.start()
         called_at(receiver)
 
         receiver.logged("video.saved", seconds=60)  # the sandbox has yet to make it
-        assert list(receiver.files().values()) == [sandbox.file(told["video_id"])]
+        assert list(receiver.files().values()) == [sandbox.file(video_id)]
