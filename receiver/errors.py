@@ -18,8 +18,10 @@ ReceiverError
 │   └── NotFound            no such event, or an ambiguous abbreviation
 └── VideoError              the video can't be had
     ├── Hopeless            and never will: the attempt is a Fail
-    │   └── DeadLink        the link is refused by its host
+    │   ├── DeadLink        the link is refused by its host
+    │   └── Unreadable      an answer came, and nothing can be done with it
     └── Unfinished          this time: the attempt is retried
+        ├── Unreachable     nobody was there to be asked: nothing was sent
         └── FileChanged     the rest was asked for of a file that is another one by now
 """
 
@@ -123,6 +125,10 @@ class DeadLink(Hopeless):
         self.status = status
 
 
+class Unreadable(Hopeless):
+    """An answer came, and nothing can be done with it; what was asked for may have been done."""
+
+
 class Unfinished(VideoError):
     """Trying again may help: a truncated download, a timeout, a 5xx.
 
@@ -132,6 +138,10 @@ class Unfinished(VideoError):
     def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Unreachable(Unfinished):
+    """There is no way to the other side at the moment; nothing of the request was sent."""
 
 
 class FileChanged(Unfinished):

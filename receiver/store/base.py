@@ -15,6 +15,7 @@ from receiver.record import Arrival, JobRow
 
 if TYPE_CHECKING:
     from receiver.store.findings import Findings
+    from receiver.store.submissions import Submissions
     from receiver.store.watches import Watches
 
 Row = dict[str, Any]
@@ -103,6 +104,7 @@ class Pruned(NamedTuple):
     step: Sequence[Any] | None = None
     """Where to go on; None after the last step."""
     watches: int = 0
+    submissions: int = 0
 
 
 class Intake(Protocol):
@@ -236,6 +238,11 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
     @property
     def watches(self) -> Watches:
         """The videos that are asked about."""
+        ...
+
+    @property
+    def submissions(self) -> Submissions:
+        """What was asked of providers."""
         ...
 
     async def publish(self, cards: Sequence[Row]) -> None:

@@ -26,6 +26,7 @@ from receiver.store.base import (
 )
 from receiver.store.findings import RemoteFindings
 from receiver.store.link import Link
+from receiver.store.submissions import RemoteSubmissions
 from receiver.store.watches import RemoteWatches
 
 _ANSWER_SECONDS = 10.0
@@ -51,6 +52,7 @@ class Remote:
         self._sender: asyncio.Task[None] | None = None
         self.watches = RemoteWatches(self._ask)
         self.findings = RemoteFindings(self._ask)
+        self.submissions = RemoteSubmissions(self._ask)
 
     async def connect(self) -> Remote:
         """Connect and compare versions. Raise StoreDown (nobody serves), StoreError (another version)."""

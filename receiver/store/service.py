@@ -36,6 +36,8 @@ from receiver.store.sqlite.findings import Findings
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
 from receiver.store.sqlite.retention import Retention
+from receiver.store.sqlite.submissions import Submissions
+from receiver.store.submitting import Submitting
 from receiver.store.watching import Watching
 
 T = TypeVar("T")
@@ -84,6 +86,7 @@ class Service(Looking):
         try:
             self._intake = Intake(self._database)
             self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
+            self.submissions = Submitting(Submissions(self._database), self._reads, self._commits)
             self._retention = Retention(self._database, self._intake)
             self.watches = Watching(
                 self._intake,

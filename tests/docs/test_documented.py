@@ -25,6 +25,7 @@ DOCUMENTS = (
     "deploy/README.md",
     "deploy/REFERENCE.md",
     "deploy/SOURCES.md",
+    "deploy/SUBMIT.md",
     "deploy/WATCHES.md",
     "handlers/README.md",
 )
