@@ -16,6 +16,8 @@ ReceiverError
 │   ├── StoreInUse          another receiver holds the store: exit status 2
 │   ├── StoreDamaged        the file is not (any more) what we wrote: exit status 2
 │   └── NotFound            no such event, or an ambiguous abbreviation
+├── BadCapture              a capture file is none, hostile, unfinished or damaged
+├── BadCopy                 what another receiver is said to have recorded can't be taken
 └── VideoError              the video can't be had
     ├── Hopeless            and never will: the attempt is a Fail
     │   ├── DeadLink        the link is refused by its host
@@ -107,6 +109,14 @@ class StoreDamaged(StoreError):
 
 class NotFound(StoreError):
     """No event has this id, or several begin with it."""
+
+
+class BadCapture(ReceiverError):
+    """A capture file can't be used; each line of the message says of one thing why."""
+
+
+class BadCopy(ReceiverError):
+    """A delivery of another receiver, or its body, is not what it should be; nothing of it is repeated."""
 
 
 class VideoError(ReceiverError):

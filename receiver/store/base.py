@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from receiver.record import Arrival, JobRow
+from receiver.record import Arrival
 
 if TYPE_CHECKING:
+    from receiver.store.copies import Copies
     from receiver.store.findings import Findings
     from receiver.store.submissions import Submissions
+    from receiver.store.replays import Replays
     from receiver.store.watches import Watches
 
 Row = dict[str, Any]
@@ -161,13 +163,6 @@ class Jobs(Protocol):
         """How many jobs of which handler wait to be run alone."""
         ...
 
-    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
-        """Make new jobs of stored events (ids), beside the untouched old ones; return how many.
-
-        Ids that are not there are passed over.
-        """
-        ...
-
 
 class Reads(Protocol):
     """What people look at."""
@@ -229,6 +224,16 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
 
     redactor_key: bytes
     """The key of the fingerprints of credentials, made with the database."""
+
+    @property
+    def copies(self) -> Copies:
+        """The verbs of what was recorded elsewhere."""
+        ...
+
+    @property
+    def replays(self) -> Replays:
+        """The verbs of replays."""
+        ...
 
     @property
     def findings(self) -> Findings:

@@ -9,7 +9,9 @@ from typing import Any
 from receiver.errors import Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
+from receiver.store.copies import VERBS as COPIES
 from receiver.store.findings import Learned
+from receiver.store.replays import VERBS as REPLAYS
 from receiver.store.service import Service
 from receiver.store.submissions import Intent
 from receiver.store.watches import NewWatch, Seen
@@ -33,6 +35,14 @@ async def _prune(service: Service, keep: Any, step: Any, count: int) -> tuple[An
 
 async def _prunable(service: Service, keep: Any) -> tuple[Any, ...]:
     return tuple(await service.prunable(Keep(*keep)))
+
+
+def _of_replays(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
+    return lambda service, a: REPLAYS[name](service.replays, a)
+
+
+def _of_copies(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
+    return lambda service, a: COPIES[name](service.copies, a)
 
 
 async def _watches_due(
@@ -85,7 +95,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "renew": lambda service, a: service.renew(a[0], a[1]),
     "release": lambda service, a: _release(service, *a),
     "suspects": lambda service, a: service.suspects(),
-    "replay": lambda service, a: service.replay(a[0], a[1]),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "event": lambda service, a: service.event(a),
     "rejections": lambda service, a: service.rejections(limit=a),
@@ -99,6 +108,8 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "check": lambda service, a: service.check(),
     "prune": lambda service, a: _prune(service, *a),
     "prunable": _prunable,
+    **{name: _of_replays(name) for name in REPLAYS},
+    **{name: _of_copies(name) for name in COPIES},
     "watches.add": lambda service, rows: service.watches.add([NewWatch(*row) for row in rows]),
     "watches.due": lambda service, a: _watches_due(service, *a),
     "watches.note": lambda service, a: service.watches.note(a[0], Seen(*a[1])),

@@ -26,6 +26,7 @@ DOCUMENTS = (
     "deploy/REFERENCE.md",
     "deploy/SOURCES.md",
     "deploy/SUBMIT.md",
+    "deploy/CAPTURES.md",
     "deploy/WATCHES.md",
     "handlers/README.md",
 )

@@ -35,7 +35,7 @@ _NEXT: dict[str, Step | None] = {
 }
 _LOOKED_AT_ONCE = 1000
 _TABLES = ("events", "deliveries", "jobs", "attempts")
-_REMOVALS = ("remove_attempts", "remove_jobs", "remove_deliveries", "remove_events")
+_REMOVALS = ("remove_attempts", "remove_jobs", "remove_videos", "remove_deliveries", "remove_events")
 """What refers to others comes first."""
 
 
@@ -79,6 +79,7 @@ class Retention:
         wanted = {"events": _json([row["seq"] for row in rows])}
         digests = self._files(wanted)
         self._database.execute("mark_files_removed", {**wanted, "now": now})
+        self._database.execute("remove_videos", wanted)
         return Pruned(digests=digests)
 
     def _finished(self, events: Collection[int], keep: Keep, *, before: int) -> list[Row]:
