@@ -16,8 +16,8 @@ from receiver.record import Arrival
 if TYPE_CHECKING:
     from receiver.store.copies import Copies
     from receiver.store.findings import Findings
-    from receiver.store.submissions import Submissions
     from receiver.store.replays import Replays
+    from receiver.store.submissions import Submissions
     from receiver.store.watches import Watches
 
 Row = dict[str, Any]

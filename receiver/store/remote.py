@@ -27,8 +27,8 @@ from receiver.store.base import (
 from receiver.store.copies import RemoteCopies
 from receiver.store.findings import RemoteFindings
 from receiver.store.link import Link
-from receiver.store.submissions import RemoteSubmissions
 from receiver.store.replays import RemoteReplays
+from receiver.store.submissions import RemoteSubmissions
 from receiver.store.watches import RemoteWatches
 
 _ANSWER_SECONDS = 10.0

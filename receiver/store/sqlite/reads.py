@@ -113,7 +113,7 @@ class Reads:
 
     async def submissions(self, query: str, wanted: Mapping[str, object]) -> list[Submission]:
         """Submissions, by one of the queries that list them."""
-        return [Submission(**row) for row in await self._all(query, wanted)]
+        return [Submission(**row) for row in await self.rows(query, wanted)]
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
         """Which of these body files have a row."""
