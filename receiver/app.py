@@ -19,12 +19,13 @@ import orjson
 from receiver import __version__, logs, settings
 from receiver.crew import Crew
 from receiver.errors import CommandFailed, SettingsError, StoreDown, UsageError
+from receiver.roster import cards_of_child
 from receiver.router import HandlerCard
 from receiver.settings import Settings
 from receiver.sockets import bind, inherited
 from receiver.sources.base import OWN_JOBS
 from receiver.store.remote import Remote
-from receiver.supervisor import REFUSED, Child, output_of
+from receiver.supervisor import REFUSED, Child
 
 if TYPE_CHECKING:
     from receiver.front import Front
@@ -108,17 +109,6 @@ async def _unless(stop: asyncio.Event, task: asyncio.Task[None]) -> bool:
 def _all_of(descriptor: int) -> bytes:
     with open(descriptor, "rb") as pipe:
         return pipe.read()
-
-
-def _card(line: bytes) -> HandlerCard:
-    try:
-        return HandlerCard.from_json(orjson.loads(line)["card"])
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        said = line[:80].decode("utf-8", "replace")
-        mend = "let handler modules print to standard error"
-        raise CommandFailed(
-            f"the handlers can't be listed: standard output has the line {said!r}; {mend}"
-        ) from error
 
 
 class _Family:
@@ -223,9 +213,7 @@ class _Family:
 
     async def _cards_of_child(self) -> list[HandlerCard]:
         """Where there is no worker, hear from a child that loads the handlers and ends."""
-        arguments = [*self._config_arguments(), "handlers", "--json", *self._spec_arguments()]
-        lines = (await output_of(["-m", "receiver", *arguments])).splitlines()
-        return [_card(line) for line in lines]
+        return await cards_of_child(self._config.file, self._options.specs)
 
     async def _connect(self) -> None:
         deadline = asyncio.get_running_loop().time() + _STORE_START_SECONDS

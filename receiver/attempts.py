@@ -17,7 +17,7 @@ from receiver.fetch import Fetcher
 from receiver.model import LongString, utc
 from receiver.router import Handler
 from receiver.settings import Settings
-from receiver.sources.base import OWN_JOBS
+from receiver.sources.base import OWN_JOBS, InlineVideo, VideoFile
 from receiver.store.base import Row
 
 
@@ -62,9 +62,12 @@ class Attempts:
     def context(self, handler: Handler, event: Event, row: Row, *, log: Any) -> Context:
         """Build what the handler gets beside the event."""
         places = dict(sources.places_of(row["kind"], event.payload, self._sources.get(event.source)))
+        place = places.pop("video", None)
+        if row["video_sha256"] is not None and not isinstance(place, InlineVideo):
+            place = VideoFile(self._bodies.path(row["video_sha256"]))
         return Context(
             event=event,
-            place=places.pop("video", None),
+            place=place,
             variants=places,
             fetcher=self._fetcher,
             folder=self._folder,

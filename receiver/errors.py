@@ -16,10 +16,14 @@ ReceiverError
 │   ├── StoreInUse          another receiver holds the store: exit status 2
 │   ├── StoreDamaged        the file is not (any more) what we wrote: exit status 2
 │   └── NotFound            no such event, or an ambiguous abbreviation
+├── BadCapture              a capture file is none, hostile, unfinished or damaged
+├── BadCopy                 what another receiver is said to have recorded can't be taken
 └── VideoError              the video can't be had
     ├── Hopeless            and never will: the attempt is a Fail
-    │   └── DeadLink        the link is refused by its host
+    │   ├── DeadLink        the link is refused by its host
+    │   └── Unreadable      an answer came, and nothing can be done with it
     └── Unfinished          this time: the attempt is retried
+        ├── Unreachable     nobody was there to be asked: nothing was sent
         └── FileChanged     the rest was asked for of a file that is another one by now
 """
 
@@ -107,6 +111,14 @@ class NotFound(StoreError):
     """No event has this id, or several begin with it."""
 
 
+class BadCapture(ReceiverError):
+    """A capture file can't be used; each line of the message says of one thing why."""
+
+
+class BadCopy(ReceiverError):
+    """A delivery of another receiver, or its body, is not what it should be; nothing of it is repeated."""
+
+
 class VideoError(ReceiverError):
     """The video can't be had; `str()` is fit for an operator and holds no secret."""
 
@@ -123,6 +135,10 @@ class DeadLink(Hopeless):
         self.status = status
 
 
+class Unreadable(Hopeless):
+    """An answer came, and nothing can be done with it; what was asked for may have been done."""
+
+
 class Unfinished(VideoError):
     """Trying again may help: a truncated download, a timeout, a 5xx.
 
@@ -132,6 +148,10 @@ class Unfinished(VideoError):
     def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Unreachable(Unfinished):
+    """There is no way to the other side at the moment; nothing of the request was sent."""
 
 
 class FileChanged(Unfinished):

@@ -10,4 +10,18 @@ def event_id(unix_milliseconds: int, random: bytes) -> str:
 
     The order of the parts is that of UUID version 7 (RFC 9562, 5.7).
     """
-    return f"evt_{unix_milliseconds:012x}{random.hex()}"
+    return _sorted("evt", unix_milliseconds, random)
+
+
+def submission_id(unix_milliseconds: int, random: bytes) -> str:
+    """Return "sub_" and 28 hex digits, in the same way."""
+    return _sorted("sub", unix_milliseconds, random)
+
+
+def replay_id(unix_milliseconds: int, random: bytes) -> str:
+    """Return "rpl_" and 28 hex digits, in the same way."""
+    return _sorted("rpl", unix_milliseconds, random)
+
+
+def _sorted(prefix: str, unix_milliseconds: int, random: bytes) -> str:
+    return f"{prefix}_{unix_milliseconds:012x}{random.hex()}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 JobRow = tuple[str, str, str | None, str | None]
 """A planned job as it travels: handler, state, what it waits for, why it is cancelled."""
@@ -59,6 +59,22 @@ class Arrival(NamedTuple):
     watch: tuple[int, int] | None = None
     """When the provider is asked, should nothing more be heard of a video that is still being made, and
     until when, in unix milliseconds; None when it can't be asked, or needn't be."""
+
+
+First = tuple[str, str, str, str]
+"""Of a source, an event type and a way in (`via`): the receiver's own job before all handlers."""
+
+
+class Wish(NamedTuple):
+    """What is to run again; travels as an array, in this order."""
+
+    cards: Sequence[Mapping[str, Any]]
+    """The handlers that there are (the fields of a `HandlerCard`), each as a JSON object."""
+    handlers: Sequence[str] = ()
+    """Only these, whatever became of them, and what comes after them; none = all that are not done."""
+    again: bool = False
+    """All of them, those that are done or still to run, too."""
+    firsts: Sequence[First] = ()
 
 
 class Known(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -15,8 +16,9 @@ from receiver.errors import DeadLink, FileChanged, Hopeless, Unfinished
 from receiver.event import Event
 from receiver.fetch import Download, Fetcher, link_expired
 from receiver.model import Json, Payload
-from receiver.sources.base import InlineVideo, LinkedVideo, NoVideo, VideoPlace
+from receiver.sources.base import InlineVideo, LinkedVideo, NoVideo, VideoFile, VideoPlace
 
+_PIECE_BYTES = 1 << 20
 _MOST_RESUMPTIONS = 3
 
 
@@ -78,6 +80,8 @@ def open_stream(
     if isinstance(place, LinkedVideo):
         chunks = _linked(place, fetcher, seconds_left, kept)
         return VideoStream(_explained(chunks, place, event.video.expires_at, now))
+    if isinstance(place, VideoFile):
+        return VideoStream(_kept(place.path))
     if isinstance(place, NoVideo):
         return VideoStream(_nothing(place.reason))
     return VideoStream(_nothing("the event names no video") if place is None else open_inline(event, place))
@@ -158,6 +162,16 @@ def _where(download: Download, asked: int, etag: str | None, *, has_begun: bool)
 def _strong(etag: str | None) -> str | None:
     """A weak ETag promises the same meaning only; stitching needs the same bytes (RFC 9110, 13.1.5)."""
     return etag if etag and etag.startswith('"') else None
+
+
+async def _kept(path: Path) -> AsyncGenerator[bytes, None]:
+    try:
+        file = await asyncio.to_thread(path.open, "rb")
+    except FileNotFoundError:
+        raise Hopeless("the video that was kept with the event is gone") from None
+    with file:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece
 
 
 async def _nothing(reason: str) -> AsyncGenerator[bytes, None]:

@@ -56,6 +56,19 @@ def size(value: str | int) -> int:
     return count
 
 
+def rate(value: str | float) -> float:
+    """Read how many in a second: "10/s", "90/m", "500/h", or a number of them a second. Raise ValueError."""
+    count, _, unit = str(value).partition("/")
+    unit = unit.strip().lower() or "s"
+    try:
+        number = float(count)
+    except ValueError:
+        number = 0.0
+    if unit not in ("s", "m", "h") or not 0 < number < float("inf"):
+        raise ValueError("expected a number for each second, minute or hour, for example '10/s'")
+    return number / _SECONDS[unit]
+
+
 def in_words(seconds: float) -> str:
     """Write a duration for people, in its largest fitting unit: 90 -> "90s", 600 -> "10m"."""
     for unit, length in reversed(list(_SECONDS.items())):

@@ -23,9 +23,15 @@ COMMANDS = {
     "events": ("events", "List events, newest first."),
     "show": ("events", "Show everything about one event, or its original body."),
     "watch": ("watch", "Ask about videos until their end is known; list what is asked about."),
+    "replay": ("replay", "Run handlers again on stored events."),
+    "replays": ("replays", "List the last replays, and what became of them."),
+    "export": ("capture", "Write recorded events into one portable file."),
+    "import": ("capture", "Record the events of such a file here."),
     "prune": ("upkeep", "Remove what is old, now; a server does so every hour."),
     "backup": ("upkeep", "Copy the database while the server runs."),
     "rejections": ("events", "List the last requests that were not believed."),
+    "submit": ("submit", "Ask a provider for a video, and see to it that its end is heard of."),
+    "videos": ("videos", "List the videos that a provider has, or change one."),
     "send": ("send", "Post a sample callback with the configured credentials."),
     "sandbox": ("sandbox", "Serve stand-ins for the providers' APIs on this machine."),
     "demo": ("demo", "See it all: from nothing to videos on disk."),
@@ -42,7 +48,8 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"receiver.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        # A command whose name is a word of Python's own has an underscore after it.
+        command: click.Command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -99,6 +99,7 @@ def _check_store(config: Settings, found: _Findings) -> None:
                 "store",
                 f"{status['jobs']['dead']} jobs are dead; see `receiver events --state dead`",
             )
+        await _check_submissions(store, found)
         newest = await store.events(_any(), limit=1, before=None)
         if newest and newest[0]["received_at"] > now_ms() + _SKEW_MS:
             found.add("warning", "clock", "the newest event is from the future; the clock was set back")
@@ -109,6 +110,19 @@ def _check_store(config: Settings, found: _Findings) -> None:
         with_store(config, look)
     except StoreDamaged as error:
         found.add("error", "store", str(error))
+
+
+async def _check_submissions(store: Any, found: _Findings) -> None:
+    from receiver.cli.submit import ANSWERED_MS
+
+    unclear = await store.submissions.unclear(before=now_ms() - ANSWERED_MS)
+    if unclear:
+        found.add(
+            "warning",
+            "submissions",
+            f"{len(unclear)} may have been paid for without anybody knowing the video; see "
+            "`receiver submit --list`, and forget what was looked into: --forget SUBMISSION",
+        )
 
 
 def _any() -> Any:

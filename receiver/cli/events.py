@@ -161,7 +161,7 @@ def _write_body(config: Settings, row: Row) -> None:
 def _whole_json(row: Row) -> dict[str, Any]:
     from receiver import sources
 
-    payload = _payload(row)
+    payload = payload_of(row)
     times = ("received_at", "started_at", "ended_at", "run_at", "expires_at", "body_removed_at")
 
     def readable(part: Row) -> Row:
@@ -180,7 +180,8 @@ def _whole_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _payload(row: Row) -> Any:
+def payload_of(row: Row) -> Any:
+    """The parsed body that an event was made of."""
     import orjson
 
     return orjson.loads(row["body"]) if row["body"] is not None else row["payload"]

@@ -29,6 +29,21 @@ class Text(click.ParamType[str]):
         return text
 
 
+class Rate(click.ParamType[float]):
+    """How many a second: "10/s", "90/m", "500/h"."""
+
+    name = "rate"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it, or fail with what would have been right."""
+        from receiver.units import rate
+
+        try:
+            return rate(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class Length(click.ParamType[timedelta]):
     """A span of time as the configuration has it: "90s", "24h"."""
 
@@ -51,11 +66,11 @@ class Common:
     config: str | None
     as_json: bool
 
-    def settings(self) -> Settings:
-        """Read the configuration. Raise SettingsError."""
+    def settings(self, *, is_needed: bool = True) -> Settings:
+        """Read the configuration, if there is one or one is needed. Raise SettingsError."""
         from receiver import settings
 
-        return settings.load(self.config)
+        return settings.load(self.config, is_needed=is_needed)
 
 
 def common(command: Command) -> Command:

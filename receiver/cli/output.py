@@ -11,6 +11,15 @@ from typing import Any
 import click
 import orjson
 
+_JUDGED = frozenset({"jobs", "marks", "outcome", "runs", "states", "status"})
+"""Columns in which words are coloured by what they mean."""
+_STYLES = {
+    r"\b(done|finished|yes)\b": "green",
+    r"\b(dead|failed|conflict)\b": "red",
+    r"\b(cancelled|stopped|no)\b": "yellow",
+    r"\b(ready|running|waiting|open)\b": "cyan",
+}
+
 
 def json_line(value: Mapping[str, Any]) -> None:
     """Print one object on one line."""
@@ -33,10 +42,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) 
     for column in drawn.columns:
         column.overflow = "fold"
     for line in lines:
-        drawn.add_row(*(Text(plain(cell)) for cell in line))
+        cells = [Text(plain(cell)) for cell in line]
+        for name, cell in zip(columns, cells, strict=True):
+            if name in _JUDGED:  # where colours are wanted, and only there: rich sees to that
+                for words, style in _STYLES.items():
+                    cell.highlight_regex(words, style)
+        drawn.add_row(*cells)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no window to fit
     console.print(drawn)
+
+
+def painted(text: str, colour: str) -> str:
+    """Colour a word on a terminal, unless NO_COLOR is set (no-color.org)."""
+    from rich.console import Console
+
+    return click.style(text, fg=colour) if Console(file=sys.stdout).color_system else text
 
 
 def window() -> int | None:

@@ -79,7 +79,7 @@ def backup(options: Common, *, file: Path, force: bool, folder: Path | None) -> 
     try:
         body_files, gone = with_store(config, copy)
         size = temporary.stat().st_size
-        _give_name(temporary, file, force=force)
+        give_name(temporary, file, force=force)
     finally:
         temporary.unlink(missing_ok=True)
     if options.as_json:
@@ -93,7 +93,7 @@ def backup(options: Common, *, file: Path, force: bool, folder: Path | None) -> 
         raise CommandFailed(f"{gone} body files are gone, and so they are not in the copy")
 
 
-def _give_name(temporary: Path, file: Path, *, force: bool) -> None:
+def give_name(temporary: Path, file: Path, *, force: bool) -> None:
     """Let a file be seen, durably; unless `force`, no other one gets lost by that."""
     from receiver.errors import CommandFailed
 

@@ -28,14 +28,17 @@ def config_file(option: str | None) -> Path:
     return Path(option or os.environ.get("RECEIVER_CONFIG") or DEFAULT_FILE)
 
 
-def load(option: str | None = None) -> Settings:
-    """Read file and environment. Raise SettingsError, one line for each mistake."""
+def load(option: str | None = None, *, is_needed: bool = True) -> Settings:
+    """Read file and environment. Raise SettingsError, one line for each mistake.
+
+    Where none is needed, and nobody names one, the defaults do.
+    """
     path = config_file(option)
     overrides = _environment(os.environ)
     if path.is_file():
         return parse(_merge(_read(path), overrides), folder=path.absolute().parent, file=path)
     is_named = option is not None or bool(os.environ.get("RECEIVER_CONFIG"))
-    if is_named or "sources" not in overrides:
+    if is_named or (is_needed and "sources" not in overrides):
         mend = "write one with `receiver init`, or name one with --config"
         raise SettingsError(f"no configuration at {path}; {mend}")
     # A container may be configured by its environment alone.

@@ -17,6 +17,8 @@ _VIDEO_OF: dict[str, Callable[[Payload], Video]] = {
     Openai.kind: video_object.video_of,
     Gateway.kind: video_object.video_of,
 }
+KINDS = frozenset(_VIDEO_OF)
+"""What is understood, wherever it was recorded."""
 _NO_KEY = "its source is not configured any more, and without a key the video can't be fetched"
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from receiver.model import EventType, Payload
 
@@ -97,13 +99,20 @@ class LinkedVideo:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoFile:
+    """The video came along with a copied event and lies in a file here."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class NoVideo:
     """The video can't be had from here, for a reason that an operator understands."""
 
     reason: str
 
 
-VideoPlace = InlineVideo | LinkedVideo | NoVideo
+VideoPlace = InlineVideo | LinkedVideo | VideoFile | NoVideo
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +182,16 @@ class Source(Protocol):
         """The body of a failure that nobody has told of: in this kind's own shape, its code `watch_expired`.
 
         Its status is `watch_expired`, too, and it is read by `read` like an answer to `status_request`.
+        """
+        ...
+
+    def sign(
+        self, headers: Mapping[str, str], *, video_id: str, body: BinaryIO, at: datetime
+    ) -> dict[str, str] | None:
+        """The headers of a callback as the sender makes them, with credentials of ours, as of `at`.
+
+        `headers` are those that were kept, names in lower case: a delivery keeps its id. None when this
+        kind sends no callbacks. The body may be read from where it stands; that takes its time.
         """
         ...
 

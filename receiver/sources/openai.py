@@ -6,13 +6,15 @@ A gateway that speaks the same API is a source like it, but for its callbacks: i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import BinaryIO
 from urllib.parse import quote
 
 from receiver.model import EventType, Payload
 from receiver.settings import CompatibleSettings, OpenaiSettings
-from receiver.signing import LONGEST_HEADER, MOST_SIGNATURES, Signature, read_secret
+from receiver.signing import LONGEST_HEADER, MOST_SIGNATURES, Signature, Signer, read_secret
 from receiver.sources import video_object
 from receiver.sources.base import (
     RETRIEVE,
@@ -98,6 +100,12 @@ class Gateway:
         """A video object that says so."""
         return video_object.watch_expired(video_id, reason)
 
+    def sign(
+        self, headers: Mapping[str, str], *, video_id: str, body: BinaryIO, at: datetime
+    ) -> dict[str, str] | None:
+        """None: a gateway sends no callbacks."""
+        return None
+
     def fingerprint(self, headers: Headers) -> str:
         """Redact headers for keeping."""
         return self._redactor.to_json(headers)
@@ -117,6 +125,7 @@ class Openai(Gateway):
     ) -> None:
         """`clock` gives unix seconds."""
         super().__init__(name, settings, redactor_key=redactor_key)
+        self._signer = Signer([settings.webhook_secrets[0].get_secret_value()])
         self._secrets = [read_secret(secret.get_secret_value()) for secret in settings.webhook_secrets]
         self._clock = clock
 
@@ -136,6 +145,15 @@ class Openai(Gateway):
     def first_job(self, type: EventType, via: str) -> str | None:  # noqa: A002 - the event's own word
         """A callback is thin: the video is looked up before any handler runs."""
         return RETRIEVE if via == "callback" and type in ("video.completed", "video.failed") else None
+
+    def sign(
+        self, headers: Mapping[str, str], *, video_id: str, body: BinaryIO, at: datetime
+    ) -> dict[str, str] | None:
+        """Standard Webhooks with the first of the live secrets; None for what did not come as a callback."""
+        message = headers.get(ID.decode())
+        if message is None:
+            return None
+        return {"Content-Type": "application/json", **self._signer.headers(message, at=at, body=body)}
 
     def _check(self, name: bytes, values: Sequence[bytes]) -> str | None:
         """Say what is wrong with a header, without its value; None when nothing is."""

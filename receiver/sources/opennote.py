@@ -7,7 +7,9 @@ timestamp, so the key is the only secret and the body is believed as soon as the
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
 from urllib.parse import parse_qsl, quote
 
 from pydantic import JsonValue
@@ -150,6 +152,13 @@ class Opennote:
         """A status object that says so."""
         told: Payload = {"success": False, "status": WATCH_EXPIRED, "video_id": video_id}
         return {**told, "error": WATCH_EXPIRED, "message": reason}
+
+    def sign(
+        self, headers: Mapping[str, str], *, video_id: str, body: BinaryIO, at: datetime
+    ) -> dict[str, str]:
+        """The four headers with the first of the live keys; nothing of the body is in them."""
+        delivery = headers.get("x-request-id", video_id)
+        return callback_headers(self._organization, self._api_key, video_id=delivery)
 
     def fingerprint(self, headers: Headers) -> str:
         """Redact headers for keeping."""

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from receiver.record import Arrival, JobRow
+from receiver.record import Arrival
 
 if TYPE_CHECKING:
+    from receiver.store.copies import Copies
     from receiver.store.findings import Findings
+    from receiver.store.replays import Replays
+    from receiver.store.submissions import Submissions
     from receiver.store.watches import Watches
 
 Row = dict[str, Any]
@@ -103,6 +106,7 @@ class Pruned(NamedTuple):
     step: Sequence[Any] | None = None
     """Where to go on; None after the last step."""
     watches: int = 0
+    submissions: int = 0
 
 
 class Intake(Protocol):
@@ -157,13 +161,6 @@ class Jobs(Protocol):
 
     async def suspects(self) -> dict[str, int]:
         """How many jobs of which handler wait to be run alone."""
-        ...
-
-    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
-        """Make new jobs of stored events (ids), beside the untouched old ones; return how many.
-
-        Ids that are not there are passed over.
-        """
         ...
 
 
@@ -229,6 +226,16 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
     """The key of the fingerprints of credentials, made with the database."""
 
     @property
+    def copies(self) -> Copies:
+        """The verbs of what was recorded elsewhere."""
+        ...
+
+    @property
+    def replays(self) -> Replays:
+        """The verbs of replays."""
+        ...
+
+    @property
     def findings(self) -> Findings:
         """What providers say of events that are recorded already."""
         ...
@@ -236,6 +243,11 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
     @property
     def watches(self) -> Watches:
         """The videos that are asked about."""
+        ...
+
+    @property
+    def submissions(self) -> Submissions:
+        """What was asked of providers."""
         ...
 
     async def publish(self, cards: Sequence[Row]) -> None:

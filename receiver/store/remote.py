@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from receiver.errors import StoreDown, StoreError, Unavailable
-from receiver.record import Arrival, JobRow
+from receiver.record import Arrival
 from receiver.store import wire
 from receiver.store.base import (
     EventFilter,
@@ -24,8 +24,11 @@ from receiver.store.base import (
     Settlement,
     resolve,
 )
+from receiver.store.copies import RemoteCopies
 from receiver.store.findings import RemoteFindings
 from receiver.store.link import Link
+from receiver.store.replays import RemoteReplays
+from receiver.store.submissions import RemoteSubmissions
 from receiver.store.watches import RemoteWatches
 
 _ANSWER_SECONDS = 10.0
@@ -51,6 +54,9 @@ class Remote:
         self._sender: asyncio.Task[None] | None = None
         self.watches = RemoteWatches(self._ask)
         self.findings = RemoteFindings(self._ask)
+        self.submissions = RemoteSubmissions(self._ask)
+        self.replays = RemoteReplays(self._ask)
+        self.copies = RemoteCopies(self._ask)
 
     async def connect(self) -> Remote:
         """Connect and compare versions. Raise StoreDown (nobody serves), StoreError (another version)."""
@@ -172,10 +178,6 @@ class Remote:
         """See `base.Jobs`."""
         found: dict[str, int] = await self._ask("suspects", None)
         return found
-
-    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
-        """See `base.Jobs`."""
-        return int(await self._ask("replay", [replay, list(events)]))
 
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """See `base.Reads`."""

@@ -15,7 +15,7 @@ import orjson
 
 from receiver.errors import StoreError, Unavailable
 from receiver.life import Move
-from receiver.record import Arrival, JobRow
+from receiver.record import Arrival
 from receiver.store.base import (
     Keep,
     Lost,
@@ -31,11 +31,15 @@ from receiver.store.clock import DueClock
 from receiver.store.commits import GroupCommit
 from receiver.store.leases import Leases
 from receiver.store.looking import CARDS, Looking
+from receiver.store.sqlite.copies import Copies
 from receiver.store.sqlite.database import Database, refusal
 from receiver.store.sqlite.findings import Findings
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
+from receiver.store.sqlite.replays import Replays
 from receiver.store.sqlite.retention import Retention
+from receiver.store.sqlite.submissions import Submissions
+from receiver.store.submitting import Submitting
 from receiver.store.watching import Watching
 
 T = TypeVar("T")
@@ -84,7 +88,14 @@ class Service(Looking):
         try:
             self._intake = Intake(self._database)
             self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
+            self.submissions = Submitting(Submissions(self._database), self._reads, self._commits)
             self._retention = Retention(self._database, self._intake)
+            self.replays = Replays(
+                self._database, self._reads, write=self._write, now=self._due, wake=self._bell.ring
+            )
+            self.copies = Copies(
+                self._database, self._intake, self._reads, write=self._write, wake=self._bell.ring
+            )
             self.watches = Watching(
                 self._intake,
                 self._reads,
@@ -208,12 +219,6 @@ class Service(Looking):
     async def suspects(self) -> dict[str, int]:
         """See `base.Jobs`."""
         return self._jobs.suspects()
-
-    async def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]]) -> int:
-        """See `base.Jobs`."""
-        made = await self._write(lambda: self._jobs.replay(replay, events, now=self._due()))
-        self._bell.ring()
-        return made
 
     async def expire_leases(self) -> list[str]:
         """Give back what silent workers hold; return their names."""

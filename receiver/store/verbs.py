@@ -9,8 +9,11 @@ from typing import Any
 from receiver.errors import Unavailable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
+from receiver.store.copies import VERBS as COPIES
 from receiver.store.findings import Learned
+from receiver.store.replays import VERBS as REPLAYS
 from receiver.store.service import Service
+from receiver.store.submissions import Intent
 from receiver.store.watches import NewWatch, Seen
 
 
@@ -32,6 +35,14 @@ async def _prune(service: Service, keep: Any, step: Any, count: int) -> tuple[An
 
 async def _prunable(service: Service, keep: Any) -> tuple[Any, ...]:
     return tuple(await service.prunable(Keep(*keep)))
+
+
+def _of_replays(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
+    return lambda service, a: REPLAYS[name](service.replays, a)
+
+
+def _of_copies(name: str) -> Callable[[Service, Any], Awaitable[Any]]:
+    return lambda service, a: COPIES[name](service.copies, a)
 
 
 async def _watches_due(
@@ -56,6 +67,25 @@ async def _watch_of(service: Service, source: str, video_id: str) -> tuple[Any, 
     return None if watch is None else tuple(watch)
 
 
+async def _intend(service: Service, intent: Any, again: bool) -> tuple[Any, ...] | None:
+    earlier = await service.submissions.intend(Intent(*intent), again=again)
+    return None if earlier is None else tuple(earlier)
+
+
+async def _settle_submission(
+    service: Service, submission: str, outcome: str, at: int, video_id: str | None, error: str | None
+) -> bool:
+    return await service.submissions.settle(submission, outcome, at=at, video_id=video_id, error=error)
+
+
+async def _submissions(service: Service, source: str | None, limit: int) -> list[tuple[Any, ...]]:
+    return [tuple(each) for each in await service.submissions.page(source=source, limit=limit)]
+
+
+async def _unclear_submissions(service: Service, before: int, limit: int) -> list[tuple[Any, ...]]:
+    return [tuple(each) for each in await service.submissions.unclear(before=before, limit=limit)]
+
+
 # What travels is an array of arguments; named tuples are built again on this side.
 VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "record": _record,
@@ -65,7 +95,6 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "renew": lambda service, a: service.renew(a[0], a[1]),
     "release": lambda service, a: _release(service, *a),
     "suspects": lambda service, a: service.suspects(),
-    "replay": lambda service, a: service.replay(a[0], a[1]),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
     "event": lambda service, a: service.event(a),
     "rejections": lambda service, a: service.rejections(limit=a),
@@ -79,6 +108,8 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "check": lambda service, a: service.check(),
     "prune": lambda service, a: _prune(service, *a),
     "prunable": _prunable,
+    **{name: _of_replays(name) for name in REPLAYS},
+    **{name: _of_copies(name) for name in COPIES},
     "watches.add": lambda service, rows: service.watches.add([NewWatch(*row) for row in rows]),
     "watches.due": lambda service, a: _watches_due(service, *a),
     "watches.note": lambda service, a: service.watches.note(a[0], Seen(*a[1])),
@@ -88,4 +119,9 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "watches.of": lambda service, a: _watch_of(service, *a),
     "findings.learn": lambda service, row: service.findings.learn(Learned(*row)),
     "findings.refute": lambda service, a: service.findings.refute(a[0], Rejection(*a[1])),
+    "submissions.intend": lambda service, a: _intend(service, *a),
+    "submissions.settle": lambda service, a: _settle_submission(service, *a),
+    "submissions.forget": lambda service, prefix: service.submissions.forget(prefix),
+    "submissions.page": lambda service, a: _submissions(service, *a),
+    "submissions.unclear": lambda service, a: _unclear_submissions(service, *a),
 }

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from receiver.outcome import Cancel, Done, Fail, Outcome, Retry
     from receiver.testing.canned import Asked
+    from receiver.testing.captured import from_capture
     from receiver.testing.context import RecordingContext
     from receiver.testing.events import by_link, failed, from_body, inline, looked_up, progress, unknown
     from receiver.testing.recorded import Line
@@ -34,6 +35,7 @@ __all__ = [
     "progress",
     "unknown",
     "from_body",
+    "from_capture",
     "RecordingContext",
     "Line",
     "Asked",
@@ -51,6 +53,7 @@ __all__ = [
 _HOMES = {
     "outcome": ("Cancel", "Done", "Fail", "Outcome", "Retry"),
     "testing.canned": ("Asked",),
+    "testing.captured": ("from_capture",),
     "testing.context": ("RecordingContext",),
     "testing.events": ("by_link", "failed", "from_body", "inline", "looked_up", "progress", "unknown"),
     "testing.recorded": ("Line",),

@@ -19,8 +19,9 @@ from receiver.event import Event
 from receiver.model import Json
 from receiver.router import Handler
 from receiver.sources import places_of
-from receiver.sources.base import LinkedVideo
+from receiver.sources.base import InlineVideo, LinkedVideo, VideoFile, VideoPlace
 from receiver.testing.canned import Asked, Canned, CannedFetcher
+from receiver.testing.captured import CapturedEvent
 from receiver.testing.events import sender
 from receiver.testing.recorded import Line, RecordingLog
 from receiver.testing.videos import sample_picture, sample_video
@@ -57,8 +58,7 @@ class RecordingContext(Context):
         self.saved = []
         self.lines = []
         self._own_fetcher = CannedFetcher()
-        source = sender(event.source, kind=kind)
-        places = dict(places_of(source.kind, event.payload, source))
+        places = _places(event, kind)
         super().__init__(
             event=event,
             place=places.get("video"),
@@ -152,6 +152,16 @@ class RecordingContext(Context):
                 label=handler.where.partition(":")[0],
                 folder=self._folder,
             )
+
+
+def _places(event: Event, kind: str | None) -> dict[str, VideoPlace]:
+    """Where the video is, and its other variants: in a file, if it came along in a capture."""
+    captured = event if isinstance(event, CapturedEvent) else None
+    source = sender(event.source, kind=captured.kind if captured is not None else kind)
+    places = dict(places_of(source.kind, event.payload, source))
+    if captured is not None and captured.video_file and not isinstance(places.get("video"), InlineVideo):
+        places["video"] = VideoFile(captured.video_file)
+    return places
 
 
 def _passing_folder(context: RecordingContext) -> Path:

@@ -15,9 +15,11 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from receiver.errors import StoreDown
-from receiver.record import Arrival, JobRow
+from receiver.model import EVENT_TYPES
+from receiver.record import Arrival, JobRow, Wish
 from receiver.store.base import EventFilter, Row, Settlement, Store
 from receiver.store.remote import Remote
+from receiver.store.replays import Begun, Made
 from receiver.store.service import Service
 
 AGES_AGO = 1_700_000_000_000
@@ -66,6 +68,29 @@ def ready(*handlers: str) -> list[JobRow]:
 def waiting(handler: str, after: str) -> JobRow:
     """A planned job that waits for another one."""
     return (handler, "waiting", after, None)
+
+
+def card(name: str, *, after: str | None = None) -> Row:
+    """A handler of every event, as its JSON object."""
+    fields = {"name": name, "types": list(EVENT_TYPES), "source": None, "after": after}
+    return {**fields, "attempts": 20, "timeout_seconds": 600.0, "concurrency": None, "summary": ""}
+
+
+def cards(*plan: JobRow) -> list[Row]:
+    """The handlers that such a plan is made from."""
+    return [card(handler, after=after) for handler, _, after, _ in plan]
+
+
+def begun(replay: str) -> Begun:
+    """A replay that begins."""
+    return Begun(replay, "a test", "{}", None, 1, AGES_AGO)
+
+
+async def replayed(store: Store, replay: str, events: Sequence[str], *plan: JobRow) -> Made:
+    """Make new jobs of some events, whatever became of the old ones."""
+    await store.replays.begin(begun(replay))
+    seqs = await store.replays.find(events)
+    return await store.replays.make(replay, seqs, Wish(cards(*plan), again=True))
 
 
 def settlement(job: Row, move: str = "finish", **changes: Any) -> Settlement:

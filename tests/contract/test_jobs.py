@@ -72,6 +72,7 @@ async def test_a_claim_holds_all_that_a_worker_needs(store: Store) -> None:
         "body_sha256": None,
         "payload": None,
         "strings": None,
+        "video_sha256": None,
         "object": None,
         "results": {},
     }

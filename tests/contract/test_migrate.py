@@ -128,11 +128,11 @@ def test_files_and_folders_are_private(tmp_path: Path) -> None:
         "INSERT INTO jobs (event, handler, state) VALUES (1, 'save', 'DONE')",
         "INSERT INTO attempts VALUES (1, 1, 1, 'w', 1, 2, 'vanished', NULL, NULL)",
         "INSERT INTO attempts VALUES (1, 1, 1, 'w', 'noon', 2, 'done', NULL, NULL)",
-        "INSERT INTO deliveries VALUES (1,1,'maybe', 'poll', 1, '','','', 2, '{}', NULL, NULL, NULL,NULL)",
-        "INSERT INTO deliveries VALUES (1,1,'accepted', 'fax', 1, '','','', 2, '{}', NULL, NULL, NULL,NULL)",
-        "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll', 1, '','','', 2, NULL, NULL, NULL, NULL,NULL)",
-        "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll', 1, '','','', 2, '{}', 'aa', '{}', NULL,NULL)",
-        "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll', 1, '','','', 2, NULL, 'aa', NULL, NULL,NULL)",
+        "INSERT INTO deliveries VALUES (1,1,'maybe', 'poll',1, '','','',2, '{}',NULL,NULL,NULL,NULL,NULL)",
+        "INSERT INTO deliveries VALUES (1,1,'accepted', 'fax',1, '','','',2, '{}',NULL,NULL,NULL,NULL,NULL)",
+        "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll',1, '','','',2,NULL,NULL,NULL,NULL,NULL,NULL)",
+        "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll',1, '','','',2, '{}','aa','{}',NULL,NULL,NULL)",
+        "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll',1, '','','',2,NULL,'aa',NULL,NULL,NULL,NULL)",
     ],
 )
 def test_the_schema_itself_refuses_what_makes_no_sense(database: Path, statement: str) -> None:

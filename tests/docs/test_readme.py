@@ -154,7 +154,8 @@ HANDLERS = (ROOT / "handlers" / "README.md").read_text("utf-8")
 @pytest.fixture
 def author(tmp_path: Path) -> Path:
     """A project of somebody who has written the README's handler and the tests that are shown for it."""
-    (block,) = re.findall(r"^```python\n(.*?)^```$", HANDLERS, flags=re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^```python\n(.*?)^```$", HANDLERS, flags=re.MULTILINE | re.DOTALL)
+    (block,) = [text for text in shown if text.startswith("# test_my_handler.py\n")]
     for text in (blocks("python")[0], block):
         (tmp_path / text.splitlines()[0].removeprefix("# ")).write_text(text, "utf-8")
     fixtures = """

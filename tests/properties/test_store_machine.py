@@ -22,8 +22,9 @@ from receiver.record import JobRow
 from receiver.store.base import Lost, Rejection, Row, Store
 from receiver.store.process import Listener, listen
 from receiver.store.remote import Remote
+from receiver.store.replays import Made
 from receiver.store.service import Service
-from tests.contract.stand import ANY, arrival, settlement
+from tests.contract.stand import ANY, arrival, replayed, settlement
 
 T = TypeVar("T")
 
@@ -167,7 +168,7 @@ class StoreMachine(RuleBasedStateMachine):
         event = self.ids[video, "completed"]
         self.replays += 1
         replay = f"r{self.replays}"
-        assert self.do(self.store.replay(replay, [(event, PLAN), ("evt_unknown", PLAN)])) == len(PLAN)
+        assert self.do(replayed(self.store, replay, [event], *PLAN)) == Made(1, len(PLAN))
         self._plan(event, replay, self.due)
 
     def _expected(self, video: str, what: str, content: str | None) -> tuple[str, str | None]:

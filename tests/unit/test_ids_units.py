@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from receiver.ids import RANDOM_BYTES, event_id
-from receiver.units import duration, in_words, size
+from receiver.ids import RANDOM_BYTES, event_id, replay_id
+from receiver.units import duration, in_words, rate, size
 
 NOW = 1_700_000_000_000
 
@@ -124,3 +124,21 @@ def test_what_is_no_size_is_refused(text: object) -> None:
 def test_a_duration_is_written_for_people_and_read_back(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
     assert duration(words) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "per_second"), [("10/s", 10), ("90/m", 1.5), ("900 / h", 0.25), ("0.5/s", 0.5), (7, 7), ("3", 3)]
+)
+def test_a_rate_is_so_many_a_second(text: str | int, per_second: float) -> None:
+    assert rate(text) == per_second
+
+
+@pytest.mark.parametrize("text", ["", "/s", "0/s", "-1/s", "10/d", "ten/s", "inf", "nan/s", "1/2/s"])
+def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="for example '10/s'"):
+        rate(text)
+
+
+def test_ids_of_replays_sort_by_time_too() -> None:
+    assert replay_id(1, bytes(8)) == "rpl_0000000000010000000000000000"
+    assert replay_id(1, b"\xff" * 8) < replay_id(2, bytes(8))

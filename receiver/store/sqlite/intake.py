@@ -55,11 +55,8 @@ class Intake:
             decision = decide(arrival.what, arrival.content, video)
             self._delivery += 1
             if decision.of is None:
-                self._event += 1
-                event = Known(self._event, arrival.event_id, arrival.content)
+                event = self._add_event(arrival, batch, [*arrival.warnings, *decision.warnings])
                 video[arrival.what] = event
-                self._known.add(arrival, event)
-                batch.add_event(arrival, event.seq, self._delivery, [*arrival.warnings, *decision.warnings])
             else:
                 event = decision.of
                 batch.repeats.append((decision.verdict is Verdict.CONFLICT, event.seq))
@@ -73,6 +70,13 @@ class Intake:
         self._known.step(len(arrivals))
         return receipts
 
+    def _add_event(self, arrival: Arrival, batch: _Batch, warnings: list[str]) -> Known:
+        self._event += 1
+        event = Known(self._event, arrival.event_id, arrival.content)
+        self._known.add(arrival, event)
+        batch.add_event(arrival, event.seq, self._delivery, warnings)
+        return event
+
     def watch(self, watches: Sequence[NewWatch], *, now: int) -> list[Opened]:
         """Watch videos whose end is not recorded; the answers are valid after the commit."""
         known = self._known.of(watches)
@@ -83,6 +87,33 @@ class Intake:
         is_open = self.watches.open.get((arrival.identity, arrival.source)) == watch
         return self.record([arrival])[0] if is_open else None
 
+    # What was recorded elsewhere, and is decided already.
+
+    def knows(self, arrival: Arrival) -> bool:
+        """Whether there is an event of the same key."""
+        return arrival.what in self._known.of([arrival])[arrival.identity, arrival.source]
+
+    def adopt(self, arrival: Arrival, *, copied_at: int) -> int:
+        """Write an event whose key is not known, with its first delivery; return its number."""
+        batch = _Batch(copied_at)
+        self._delivery += 1
+        if self.watches.open:
+            known = self._known.of([arrival])[arrival.identity, arrival.source]
+            self.watches.follow(arrival, self._event + 1, known)
+        event = self._add_event(arrival, batch, arrival.warnings)
+        batch.add_delivery(arrival, event.seq, self._delivery, Verdict.ACCEPTED)
+        batch.write(self._database)
+        self._known.step(1)
+        return event.seq
+
+    def repeat(self, event: int, arrival: Arrival, verdict: Verdict, *, copied_at: int) -> None:
+        """Write one more delivery of an event."""
+        batch = _Batch(copied_at)
+        self._delivery += 1
+        batch.repeats.append((verdict is Verdict.CONFLICT, event))
+        batch.add_delivery(arrival, event, self._delivery, verdict)
+        batch.write(self._database)
+
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """Add to the list of rejections and keep it bounded."""
         self._database.executemany("insert_rejection", rejections)
@@ -92,7 +123,8 @@ class Intake:
 class _Batch:
     """The rows of one transaction, by table."""
 
-    def __init__(self) -> None:
+    def __init__(self, copied_at: int | None = None) -> None:
+        self._copied_at = copied_at
         self.events: list[tuple[Any, ...]] = []
         self.deliveries: list[tuple[Any, ...]] = []
         self.jobs: list[tuple[Any, ...]] = []
@@ -121,7 +153,7 @@ class _Batch:
                 delivery,
             )
         )
-        now = arrival.received_at
+        now = self._copied_at or arrival.received_at
         for handler, state, waits_for, reason in arrival.jobs:
             times = first_times(state, now)
             self.jobs.append((seq, handler, state, waits_for, *times, reason, arrival.expires_at))
@@ -142,6 +174,7 @@ class _Batch:
                 arrival.body_sha256,
                 arrival.payload,
                 arrival.strings,
+                self._copied_at,
             )
         )
 

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from receiver.life import TRANSITIONS, JobState, Move
-from receiver.record import JobRow
 from receiver.store.base import Lost, Row, Settlement
 from receiver.store.sqlite.database import Database
 
@@ -61,10 +60,12 @@ class Jobs:
 
     def _with_results(self, found: Any) -> Row:
         row = as_row(found)
-        finished = {}
+        finished: dict[str, Any] = {}
         if row["waits_for"] is not None:
-            for handler, result in self._database.execute("results_of_event", {"event": row["event_seq"]}):
-                finished[handler] = orjson.loads(result) if result else None
+            for handler, result in self._database.execute("results_for_job", {"job": row["job"]}):
+                finished.pop(handler, None)
+                if result is not None:
+                    finished[handler] = orjson.loads(result)
         row["results"] = finished
         return row
 
@@ -77,17 +78,6 @@ class Jobs:
     def suspects(self) -> dict[str, int]:
         """How many jobs of which handler have to run alone."""
         return dict(self._database.execute("count_suspects").fetchall())
-
-    def replay(self, replay: str, events: Sequence[tuple[str, Sequence[JobRow]]], *, now: int) -> int:
-        """Make new jobs of stored events; return how many."""
-        rows = [
-            (handler, *first_times(state, now), state, waits_for, reason, replay, event)
-            for event, jobs in events
-            for handler, state, waits_for, reason in jobs
-        ]
-        before = self._database.connection.total_changes
-        self._database.executemany("insert_replayed_job", rows)
-        return self._database.connection.total_changes - before
 
     # Settling.
 

@@ -19,6 +19,7 @@ from receiver.store.base import EventFilter, Keep, Pruned, Row
 from receiver.store.sqlite import pages, retention
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.jobs import as_row
+from receiver.store.submissions import Submission
 from receiver.store.watches import Watch
 
 
@@ -31,7 +32,8 @@ class Reads:
         self._connection: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
 
-    async def _all(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
+    async def rows(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
+        """Run a named query. Raise Unavailable."""
         try:
             async with self._opening:
                 if self._connection is None:
@@ -46,41 +48,49 @@ class Reads:
 
     async def events(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[Row]:
         """A page of events with their jobs."""
-        seqs = await pages.find(self._all, wanted, limit=limit, before=before)
-        return await self._with_jobs(await self._all("listed_events", {"seqs": orjson.dumps(seqs).decode()}))
+        seqs = await self.seqs(wanted, limit=limit, before=before)
+        return await self._with_jobs(await self.rows("listed_events", {"seqs": orjson.dumps(seqs).decode()}))
+
+    async def seqs(self, wanted: EventFilter, *, limit: int, before: int | None) -> list[int]:
+        """The numbers of a page of events."""
+        return await pages.find(self.rows, wanted, limit=limit, before=before)
 
     async def _with_jobs(self, events: list[Row]) -> list[Row]:
         by_seq: dict[int, Row] = {event["seq"]: {**event, "jobs": []} for event in events}
         seqs = orjson.dumps(list(by_seq)).decode()
-        for job in await self._all("jobs_of_events", {"events": seqs}):
+        for job in await self.rows("jobs_of_events", {"events": seqs}):
             by_seq[job.pop("event")]["jobs"].append(job)
         return list(by_seq.values())
 
     async def event(self, prefix: str) -> Row:
         """Everything about one event, found by the beginning of its id. Raise NotFound."""
-        found = await self._all("find_event", {"prefix": prefix}) if prefix else []
-        exact = [row for row in found if row["id"] == prefix]
-        if not found:
-            raise NotFound(f"no event {prefix!r}")
-        if len(found) > 1 and not exact:
-            raise NotFound(f"several events begin with {prefix!r}; give more of the id")
-        seq = (exact or found)[0]["seq"]
-        (event,) = await self._with_jobs(await self._all("event_by_seq", {"seq": seq}))
-        event["deliveries"] = await self._all("deliveries_of_event", {"seq": seq})
-        event["attempts"] = await self._all("attempts_of_event", {"seq": seq})
+        seq = await self.seq_of(prefix)
+        (event,) = await self._with_jobs(await self.rows("event_by_seq", {"seq": seq}))
+        event["deliveries"] = await self.rows("deliveries_of_event", {"seq": seq})
+        event["attempts"] = await self.rows("attempts_of_event", {"seq": seq})
         watch = await self.watch_of(event["source"], event["video_id"], event["identity"])
         event["watch"] = None if watch is None else watch._asdict()
         for delivery in event["deliveries"]:
             delivery["headers"] = orjson.loads(delivery["headers"])
         return event
 
+    async def seq_of(self, prefix: str) -> int:
+        """The number of an event, found by the beginning of its id. Raise NotFound."""
+        found = await self.rows("find_event", {"prefix": prefix}) if prefix else []
+        exact = [row for row in found if row["id"] == prefix]
+        if not found:
+            raise NotFound(f"no event {prefix!r}")
+        if len(found) > 1 and not exact:
+            raise NotFound(f"several events begin with {prefix!r}; give more of the id")
+        return int((exact or found)[0]["seq"])
+
     async def rejections(self, *, limit: int) -> list[Row]:
         """The last rejections."""
-        return await self._all("last_rejections", {"limit": limit})
+        return await self.rows("last_rejections", {"limit": limit})
 
     async def figures(self, *, now: int) -> Row:
         """Jobs by state, seconds that the oldest due job has waited, bytes of the write-ahead log."""
-        (row,) = await self._all("figures", {})
+        (row,) = await self.rows("figures", {})
         jobs = {state: row[state] for state in JobState if state in row}
         jobs[JobState.DONE] = row["jobs"] - sum(jobs.values())  # so that those are never counted
         due_at = row["oldest_ready_at"]
@@ -93,33 +103,37 @@ class Reads:
     async def watches(self, *, source: str | None, ended: bool, limit: int) -> list[Watch]:
         """Watches, the newest first."""
         wanted = {"source": source, "ended": ended, "limit": limit}
-        return [Watch(**row) for row in await self._all("listed_watches", wanted)]
+        return [Watch(**row) for row in await self.rows("listed_watches", wanted)]
 
     async def watch_of(self, source: str, video_id: str, identity: str | None = None) -> Watch | None:
         """The watch of a video."""
         wanted = {"source": source, "video_id": video_id, "identity": identity}
-        rows = await self._all("watch_of_video", wanted)
+        rows = await self.rows("watch_of_video", wanted)
         return Watch(**rows[0]) if rows else None
+
+    async def submissions(self, query: str, wanted: Mapping[str, object]) -> list[Submission]:
+        """Submissions, by one of the queries that list them."""
+        return [Submission(**row) for row in await self.rows(query, wanted)]
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
         """Which of these body files have a row."""
-        rows = await self._all("bodies_in_use", {"digests": orjson.dumps(list(digests)).decode()})
+        rows = await self.rows("bodies_in_use", {"digests": orjson.dumps(list(digests)).decode()})
         return [row["body_sha256"] for row in rows]
 
     async def all_bodies(self) -> list[str]:
         """Every body file that a row names."""
-        return [row["body_sha256"] for row in await self._all("all_bodies", {})]
+        return [row["body_sha256"] for row in await self.rows("all_bodies", {})]
 
     async def old(
         self, step: Sequence[Any] | None, keep: Keep, *, count: int
     ) -> tuple[list[int], retention.Step | None]:
         """The next few events that may be old enough to be removed, and where to go on."""
         phase, after_at, after = step or retention.FIRST
-        return await retention.look(self._all, (phase, after_at, after), keep, count=count)
+        return await retention.look(self.rows, (phase, after_at, after), keep, count=count)
 
     async def prunable(self, keep: Keep) -> Pruned:
         """What may be removed, all in all."""
-        return await retention.plan(self._all, keep)
+        return await retention.plan(self.rows, keep)
 
     async def close(self) -> None:
         """Close the connection."""

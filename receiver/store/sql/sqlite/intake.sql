@@ -32,8 +32,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: insert_delivery
 -- One arrival, whatever its verdict.
 INSERT INTO deliveries (seq, event, verdict, via, received_at, method, path, headers, bytes,
-                        body, body_sha256, payload, strings)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                        body, body_sha256, payload, strings, copied_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_job
 -- One job of a new event.
@@ -65,10 +65,14 @@ INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE 
 SELECT value FROM meta WHERE key = :key;
 
 -- name: bodies_in_use
--- Which of some body files have a row; :digests is a JSON array.
+-- Which of some files among the bodies have a row; :digests is a JSON array.
 SELECT DISTINCT d.body_sha256 FROM json_each(:digests) AS wanted
-CROSS JOIN deliveries AS d ON d.body_sha256 = wanted.value AND d.body_removed_at IS NULL;
+CROSS JOIN deliveries AS d ON d.body_sha256 = wanted.value AND d.body_removed_at IS NULL
+UNION
+SELECT v.sha256 FROM json_each(:digests) AS wanted CROSS JOIN videos AS v ON v.sha256 = wanted.value;
 
 -- name: all_bodies
--- Every body file that a row names and that was not removed in time.
-SELECT DISTINCT body_sha256 FROM deliveries WHERE body_sha256 IS NOT NULL AND body_removed_at IS NULL;
+-- Every file among the bodies that a row names and that was not removed in time.
+SELECT DISTINCT body_sha256 FROM deliveries WHERE body_sha256 IS NOT NULL AND body_removed_at IS NULL
+UNION
+SELECT sha256 FROM videos;

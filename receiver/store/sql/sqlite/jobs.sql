@@ -46,22 +46,34 @@ WHERE seq IN (SELECT value FROM json_each(:jobs)) AND state = 'ready';
 -- What a worker needs to run jobs that it has just claimed; :jobs is a JSON array, and the order.
 SELECT j.seq AS job, j.claim, j.handler, j.attempts, j.replay, j.waits_for, j.expires_at,
        e.seq AS event_seq, e.id, e.source, e.kind, e.type, e.identity, e.what, e.video_id, e.received_at, e.warnings,
-       e.object, d.body, d.body_sha256, d.payload, d.strings
+       e.object, d.body, d.body_sha256, d.payload, d.strings, v.sha256 AS video_sha256
 FROM json_each(:jobs) AS wanted
 CROSS JOIN jobs AS j ON j.seq = wanted.value
 CROSS JOIN events AS e ON e.seq = j.event
 CROSS JOIN deliveries AS d ON d.seq = e.delivery
+LEFT JOIN videos AS v ON v.event = e.seq
 ORDER BY wanted.key;
 
--- name: insert_replayed_job
--- One more job of a stored event, whose link expires when it always did.
-INSERT INTO jobs (handler, run_at, ended_at, state, waits_for, last_error, replay, event, expires_at)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, e.seq, (SELECT max(j.expires_at) FROM jobs AS j WHERE j.event = e.seq)
-FROM events AS e WHERE e.id = ?8;
-
--- name: results_of_event
--- What the finished jobs of an event returned, for those that come after them.
-SELECT handler, result FROM jobs WHERE event = :event AND state = 'done' ORDER BY seq;
+-- name: results_for_job
+-- What others returned for the event of a job: those of its own replay, and where a job of that began without the
+-- one that it comes after, those of the replay that it goes on with. The nearest comes last; one that has not
+-- ended, or not well, hides what it returned before.
+WITH RECURSIVE lineage (steps, job) AS (
+    SELECT 0, :job
+    UNION ALL
+    SELECT l.steps + 1, p.seq FROM lineage AS l CROSS JOIN jobs AS j ON j.seq = l.job
+    CROSS JOIN jobs AS p ON p.seq = coalesce(
+        j.follows,
+        (SELECT b.seq FROM jobs AS b WHERE b.event = j.event AND b.replay IS j.replay AND b.handler = j.waits_for)
+    )
+)
+SELECT j.handler, CASE j.state WHEN 'done' THEN coalesce(j.result, 'null') END AS result
+FROM (
+    SELECT a.event, a.replay, min(l.steps) AS steps
+    FROM lineage AS l CROSS JOIN jobs AS a ON a.seq = l.job GROUP BY a.replay
+) AS layer
+CROSS JOIN jobs AS j ON j.event = layer.event AND j.replay IS layer.replay
+ORDER BY layer.steps DESC, j.seq;
 
 -- name: running_jobs
 -- Of some jobs those that run, with what is needed to end them; :jobs is a JSON array.

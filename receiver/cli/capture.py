@@ -1,0 +1,192 @@
+"""`receiver export` and `import`: recorded events in one portable file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from receiver.cli.events import with_store
+from receiver.cli.filters import filters
+from receiver.cli.options import Common, Text, common
+from receiver.cli.output import bytes_in_words, iso, json_line, now_ms
+from receiver.cli.progress import bar
+from receiver.cli.upkeep import give_name
+from receiver.errors import CommandFailed, UsageError
+
+if TYPE_CHECKING:
+    from receiver.capture.exporting import Exported
+    from receiver.capture.taking import Taken
+    from receiver.settings import Settings
+    from receiver.store.base import EventFilter, Store
+
+COMPRESSED = (".gz", ".tgz")
+
+
+@click.command
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("events", nargs=-1, type=Text(), metavar="[EVENT…]")
+@filters
+@click.option("--with-videos", is_flag=True, help="The videos behind links, too: saved ones, else fetched.")
+@click.option("--force", is_flag=True, help="Replace FILE when it is there already.")
+@common
+def export(
+    options: Common,
+    *,
+    file: Path,
+    events: tuple[str, ...],
+    with_videos: bool,
+    force: bool,
+    **wanted: Any,
+) -> None:
+    """Write recorded events into FILE, a capture: a tar archive, compressed if its name ends with .gz.
+
+    All events, or those that are named, or chosen by filters, with all of their deliveries. It holds no
+    credential, and the same events make the same bytes.
+    """
+    from receiver.store.base import EventFilter
+
+    if events and any(value is not None for value in wanted.values()):
+        raise UsageError("say which events in one way: by their ids, or by filters")
+    if os.path.lexists(file) and not force:
+        raise CommandFailed(f"{file} is there already; --force replaces it")
+    config = options.settings()
+    chosen = None if events else EventFilter(**wanted)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
+    missing: list[str] = []
+
+    async def act(store: Store) -> Exported:
+        return await _export(config, store, temporary, file, events, chosen, with_videos, missing, options)
+
+    try:
+        exported = with_store(config, act)
+        size = temporary.stat().st_size
+        give_name(temporary, file, force=force)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _tell_exported(file, size, exported, missing, as_json=options.as_json)
+    if missing:
+        raise CommandFailed("\n".join(missing))
+
+
+async def _export(
+    config: Settings,
+    store: Store,
+    temporary: Path,
+    file: Path,
+    events: tuple[str, ...],
+    chosen: EventFilter | None,
+    with_videos: bool,
+    missing: list[str],
+    options: Common,
+) -> Exported:
+    from receiver import sources
+    from receiver.bodies import Bodies
+    from receiver.capture import exporting
+    from receiver.capture.videos import Videos
+    from receiver.fetch import Fetcher
+    from receiver.replay import Occasion, choose
+
+    seqs = await choose(store, Occasion("", events, chosen))
+    bodies, fetcher = Bodies(config.bodies_folder), Fetcher(max_bytes=config.worker.max_video)
+    try:
+        with tempfile.TemporaryDirectory(dir=temporary.parent, prefix=f".{file.name}.") as scratch:
+            videos = Videos(
+                store, bodies, fetcher, configured=sources.configured(config), scratch=Path(scratch)
+            )
+            videos.missing = missing
+            with bar("exporting", len(seqs), is_shown=not options.as_json) as show:
+                return await exporting.export(
+                    store,
+                    bodies,
+                    temporary,
+                    events=seqs,
+                    wanted=await _said(store, seqs, chosen),
+                    is_compressed=file.suffix in COMPRESSED,
+                    videos=videos if with_videos else None,
+                    told=show,
+                )
+    finally:
+        await fetcher.aclose()
+
+
+async def _said(store: Store, seqs: list[int], chosen: EventFilter | None) -> dict[str, Any]:
+    """What was asked for, in words that mean the same tomorrow."""
+    from receiver.record import Wish
+
+    if chosen is None:
+        return {"events": [row["id"] for row in await store.replays.plan(seqs, Wish([]))]}
+    said = {name: value for name, value in chosen._asdict().items() if value is not None}
+    return said | {name: iso(said[name]) for name in ("since", "until") if name in said}
+
+
+def _tell_exported(file: Path, size: int, exported: Exported, missing: list[str], *, as_json: bool) -> None:
+    manifest = exported.manifest
+    counts = {
+        "events": manifest.events,
+        "deliveries": manifest.deliveries,
+        "bodies": manifest.bodies,
+        "videos": manifest.videos,
+    }
+    if as_json:
+        left = {"left": exported.left, "missing_videos": len(missing)}
+        json_line({"file": str(file), "bytes": size, **counts, **left})
+        return
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    click.echo(f"{file}: {bytes_in_words(size)}; {said}")
+    if exported.left:
+        click.echo(f"left out: {exported.left:,} deliveries whose bodies retention has removed", err=True)
+
+
+@click.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--partial", is_flag=True, help="Take what is whole of a capture that is unfinished or damaged."
+)
+@common
+def import_(options: Common, *, file: Path, partial: bool) -> None:
+    """Record the events of a capture here, as they were there: same ids, same times, and no jobs.
+
+    What is here already is passed over. `receiver replay` runs handlers on them.
+    """
+    config = options.settings()
+
+    async def act(store: Store) -> Taken:
+        from receiver.bodies import Bodies
+
+        return await take_capture(
+            file, store, Bodies(config.bodies_folder, reserve=config.bodies.reserve), config, partial, options
+        )
+
+    taken = with_store(config, act)
+    if options.as_json:
+        json_line(taken._asdict())
+    else:
+        click.echo(
+            f"{file}: {taken.events:,} events with {taken.deliveries:,} deliveries are new here"
+            + (f", {taken.known:,} deliveries were here already" if taken.known else "")
+        )
+
+
+async def take_capture(
+    file: Path, store: Store, bodies: Any, config: Settings, is_partial: bool, options: Common
+) -> Taken:
+    """Take a capture into a store, with a bar; tell what could not be taken."""
+    from receiver.capture.reading import opened
+    from receiver.capture.taking import take
+
+    largest = max(config.server.max_body, config.worker.max_video)
+    with opened(file, is_partial=is_partial, largest=largest) as capture:
+        for problem in capture.problems:
+            click.echo(f"receiver: {file}: {problem}", err=True)
+        with bar("importing", capture.manifest.deliveries, is_shown=not options.as_json) as show:
+            taken = await take(
+                capture, store, bodies, now=now_ms, largest=largest, is_partial=is_partial, told=show
+            )
+    for problem in taken.left:
+        click.echo(f"receiver: {file}: {problem}", err=True)
+    return taken

@@ -1,0 +1,61 @@
+"""`receiver replays`: what was run again before; and how a replay says what it did."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from receiver.cli.events import with_store
+from receiver.cli.options import Common, Text, common
+from receiver.cli.output import iso, json_line, now_ms, table, when
+
+if TYPE_CHECKING:
+    from receiver.replay import Standing
+
+INTERRUPTED = 128 + signal.SIGINT
+
+
+@click.command
+@click.argument("replay_id", required=False, default="", type=Text(), metavar="[REPLAY]")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@common
+def replays(options: Common, *, replay_id: str, limit: int) -> None:
+    """List the last replays, newest first: who, when, of what, how far; of one, what became of its jobs."""
+    rows = with_store(options.settings(), lambda store: store.replays.last(prefix=replay_id, limit=limit))
+    times = ("began_at", "last_at", "ended_at")
+    if options.as_json:
+        for row in rows:
+            json_line({name: iso(value) if name in times else value for name, value in row.items()})
+        return
+    now = now_ms()
+    lines = [
+        (
+            row["id"],
+            when(row["began_at"], now=now),
+            row["made_by"],
+            row["wanted"] if row["target"] is None else f"{row['wanted']} to {row['target']}",
+            f"{row['events']:,} of {row['selected']:,}",
+            f"{row['jobs']:,}" + (f", {row['failed']:,} failed" if row["failed"] else ""),
+            row["status"],
+            " ".join(f"{state}:{count}" for state, count in row.get("states", {}).items()) or "-",
+        )
+        for row in rows
+    ]
+    columns = ("replay", "began", "by", "of what", "events", "jobs", "status", "states")
+    table(columns, lines, empty="no replays")
+
+
+def tell(standing: Standing, *, as_json: bool, what: str) -> None:
+    """Print how far a replay came."""
+    if as_json:
+        status = "finished" if standing.is_through else "stopped"
+        json_line({**standing._asdict(), "status": status})
+        return
+    of = (
+        f"{standing.events:,} events"
+        if standing.is_through
+        else (f"{standing.events:,} of {standing.selected:,} events")
+    )
+    click.echo(f"{standing.replay}: {standing.jobs:,} {what} of {of}")

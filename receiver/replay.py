@@ -1,0 +1,159 @@
+"""A replay from beginning to end: events are chosen, get new jobs in batches, and all is on record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from receiver import ids
+from receiver.model import EVENT_TYPES
+from receiver.record import First, Wish
+from receiver.sources.base import Source
+from receiver.store.base import EventFilter, Store
+from receiver.store.replays import MOST_EVENTS, Begun
+from receiver.tempo import Tempo
+
+_PAGE = 5000
+_VIAS = ("callback", "poll", "import")
+
+
+class Standing(NamedTuple):
+    """How far a replay has come."""
+
+    replay: str
+    selected: int
+    """Events that were chosen."""
+    events: int = 0
+    """Those that it has been through, or has posted."""
+    jobs: int = 0
+    """New jobs, or requests that were sent."""
+    failed: int = 0
+    """Requests that were not accepted."""
+
+    @property
+    def is_through(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.events == self.selected
+
+
+Told = Callable[[Standing], None]
+"""Hears of every step."""
+
+
+class Occasion(NamedTuple):
+    """Why there is a replay; what of it goes on record."""
+
+    made_by: str
+    ids: tuple[str, ...] = ()
+    wanted: EventFilter | None = None
+    target: str | None = None
+
+
+async def choose(store: Store, occasion: Occasion) -> list[int]:
+    """The `seq` of each event that is meant, by ids or by a filter, oldest first. Raise NotFound."""
+    if occasion.wanted is None:
+        return sorted(await store.replays.find(occasion.ids))
+    seqs: list[int] = []
+    while page := await store.replays.select(occasion.wanted, limit=_PAGE, before=seqs[-1] if seqs else None):
+        seqs += page
+    return seqs[::-1]
+
+
+class Forecast(NamedTuple):
+    """What a replay would do."""
+
+    events: int
+    """Those that would get jobs."""
+    jobs: dict[str, int]
+    """How many, by handler."""
+    left: dict[str, int]
+    """How many jobs are not made, by reason."""
+
+
+async def foresee(store: Store, events: Sequence[int], wish: Wish) -> Forecast:
+    """Count what `run` would do now."""
+    touched, jobs, left = 0, Counter[str](), Counter[str]()
+    for start in range(0, len(events), _PAGE):
+        part = await store.replays.sum_up(events[start : start + _PAGE], wish)
+        touched += part["events"]
+        jobs.update(part["jobs"])
+        left.update(part["left"])
+    return Forecast(touched, dict(jobs), dict(left))
+
+
+def firsts_of(sources: Mapping[str, Source]) -> list[First]:
+    """Which events of the configured sources want a job of the receiver's own before all handlers."""
+    return [
+        (name, type_, via, first)
+        for name, source in sources.items()
+        for type_ in EVENT_TYPES
+        for via in _VIAS
+        if (first := source.first_job(type_, via)) is not None  # type: ignore[arg-type]
+    ]
+
+
+async def begin(
+    store: Store,
+    occasion: Occasion,
+    *,
+    selected: int,
+    wish: Wish | None,
+    now: int,
+    random: Callable[[int], bytes],
+) -> Standing:
+    """Put a replay on record before anything is done; `now` is in unix milliseconds."""
+    replay = ids.replay_id(now, random(ids.RANDOM_BYTES))
+    wanted = {name: value for name, value in (occasion.wanted or EventFilter())._asdict().items() if value}
+    said: dict[str, object] = {"ids": list(occasion.ids)} if occasion.wanted is None else {"filter": wanted}
+    if wish is not None:
+        said |= {"handlers": list(wish.handlers), "again": wish.again}
+    text = orjson.dumps(said).decode()
+    await store.replays.begin(Begun(replay, occasion.made_by, text, occasion.target, selected, now))
+    return Standing(replay, selected)
+
+
+async def run(
+    store: Store,
+    events: Sequence[int],
+    wish: Wish,
+    standing: Standing,
+    *,
+    rate: float | None = None,
+    stop: asyncio.Event | None = None,
+    told: Told = lambda standing: None,
+) -> Standing:
+    """Make the jobs of a replay that has begun, in the order of `events`, at most `rate` events a second.
+
+    When `stop` is set it ends after the batch under way. However it ends, the record says how far it came.
+    """
+    tempo = Tempo(rate)
+    size = tempo.batch(MOST_EVENTS)
+    try:
+        for start in range(0, len(events), size):
+            batch = events[start : start + size]
+            if not await _in_time(tempo, len(batch), stop):
+                break
+            made = await store.replays.make(standing.replay, batch, wish)
+            standing = standing._replace(events=standing.events + len(batch), jobs=standing.jobs + made.jobs)
+            told(standing)
+    finally:
+        await store.replays.end(standing.replay, is_through=standing.is_through)
+    return standing
+
+
+async def _in_time(tempo: Tempo, count: int, stop: asyncio.Event | None) -> bool:
+    """Wait for the next batch's turn; False when the replay is to stop."""
+    if stop is None:
+        await tempo.wait(count)
+        return True
+    waiting, stopping = asyncio.ensure_future(tempo.wait(count)), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        stopping.cancel()
+    return not stop.is_set()

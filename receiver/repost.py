@@ -1,0 +1,206 @@
+"""Recorded deliveries posted once more, byte for byte, as their sender would: with fresh credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+import orjson
+
+from receiver import egress
+from receiver.bodies import Bodies
+from receiver.errors import Hopeless, Unfinished, UsageError, VideoError
+from receiver.fetch import Fetcher, retry_after_seconds
+from receiver.replay import Standing
+from receiver.sources.base import Source
+from receiver.store.base import Row, Store
+from receiver.tempo import Tempo
+from receiver.upload import Upload
+
+if TYPE_CHECKING:
+    import httpx
+
+_TRY_AGAIN = frozenset({408, 425, 429}) | frozenset(range(500, 600))
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
+_ANSWER_BYTES = 64 * 1024
+_EVENTS_AT_ONCE = 50
+_OK = range(200, 300)
+
+
+class Posted(NamedTuple):
+    """What came of one delivery."""
+
+    event: str
+    delivery: int
+    """Which of the event's, from 1."""
+    verdict: str
+    """What it was when it came first."""
+    bytes: int
+    status: int | None
+    """Of the last answer; None when there was none."""
+    seconds: float
+    """Of the last request."""
+    requests: int
+    error: str | None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the other side took it."""
+        return self.status in _OK
+
+
+def target_of(url: str, *, sends_credentials: bool) -> httpx.URL:
+    """Read where to: loopback, or https with leave to send credentials there. Raise UsageError."""
+    try:
+        target = egress.parse(url)
+    except Hopeless as error:
+        raise UsageError(f"--to: {error}") from None
+    if not egress.names_loopback(target.host) and not sends_credentials:
+        raise UsageError(
+            f"--to: {target.host} is not this machine, and would get your credentials; "
+            "say --send-credentials if that is what you want"
+        )
+    return target
+
+
+class Reposting:
+    """Posts deliveries to one target, one after another. Nothing is tried again unless `retries` says so."""
+
+    def __init__(
+        self,
+        target: httpx.URL,
+        *,
+        sources: Mapping[str, Source],
+        bodies: Bodies,
+        fetcher: Fetcher,
+        retries: int = 0,
+        rate: float | None = None,
+    ) -> None:
+        self._target = target
+        self._sources = sources
+        self._bodies = bodies
+        self._fetcher = fetcher
+        self._retries = retries
+        self._tempo = Tempo(rate)
+
+    async def run(
+        self,
+        store: Store,
+        events: Sequence[int],
+        standing: Standing,
+        *,
+        stop: asyncio.Event,
+        told: Callable[[Posted, Standing], None],
+    ) -> Standing:
+        """Post every delivery of these events (`seq`), in their order; what becomes of it goes on record.
+
+        When `stop` is set it ends after the request under way. What is posted to the very receiver whose
+        deliveries these are makes new ones: those are not posted again, or there would be no end.
+        """
+        through = await store.copies.newest()
+        try:
+            for start in range(0, len(events), _EVENTS_AT_ONCE):
+                batch = events[start : start + _EVENTS_AT_ONCE]
+                async for row, number, is_last in numbered(store, batch, through=through):
+                    if stop.is_set():
+                        return standing
+                    await self._tempo.wait()
+                    posted = await self._post(row, number)
+                    standing = await _noted(store, standing, posted, is_last=is_last)
+                    told(posted, standing)
+        finally:
+            await store.replays.end(standing.replay, is_through=standing.is_through)
+        return standing
+
+    async def _post(self, row: Row, number: int) -> Posted:
+        posted = Posted(row["event"], number, row["verdict"], row["bytes"], None, 0.0, 0, None)
+        try:
+            source = self._source(row)
+        except Hopeless as error:
+            return posted._replace(error=str(error))
+        wait = _FIRST_WAIT_SECONDS
+        for _ in range(1 + self._retries):
+            if posted.requests:
+                await asyncio.sleep(wait)
+            began = time.monotonic()
+            posted, asked = await self._try(row, source, posted)
+            posted = posted._replace(seconds=round(time.monotonic() - began, 3), requests=posted.requests + 1)
+            if posted.is_accepted or (posted.status is not None and posted.status not in _TRY_AGAIN):
+                break
+            wait = asked if asked is not None else min(2 * wait, _LONGEST_WAIT_SECONDS)
+        return posted
+
+    def _source(self, row: Row) -> Source:
+        source = self._sources.get(row["source"])
+        if source is None or source.kind != row["kind"]:
+            raise Hopeless(f"no source {row['source']} of kind {row['kind']} is configured here to sign for")
+        return source
+
+    async def _try(self, row: Row, source: Source, posted: Posted) -> tuple[Posted, float | None]:
+        """Post it once; say how long the other side asks to wait, too."""
+        kept = {name.lower(): value for name, value in orjson.loads(row["headers"])}
+        with ExitStack() as stack:
+            try:
+                body = stack.enter_context(self._open(row))
+                headers = await asyncio.to_thread(
+                    source.sign, kept, video_id=row["video_id"], body=body, at=datetime.now(UTC)
+                )
+                if headers is None:
+                    return posted._replace(
+                        error=f"a source of kind {source.kind} sends no such callback"
+                    ), None
+                async with self._fetcher.exchange("POST", self._target, headers, Upload(body)) as answer:
+                    with suppress(Hopeless, Unfinished):
+                        await answer.read(limit=_ANSWER_BYTES)  # so that its connection can be used again
+                    wait = retry_after_seconds(answer.headers.get("retry-after"), now=datetime.now(UTC))
+                    return posted._replace(status=answer.status, error=_phrase(answer.status)), wait
+            except FileNotFoundError:
+                return posted._replace(error="the body is gone"), None
+            except VideoError as error:
+                return posted._replace(status=None, error=str(error)), None
+
+    def _open(self, row: Row) -> BinaryIO:
+        if row["body"] is not None:
+            return io.BytesIO(row["body"].encode())
+        return self._bodies.open(row["body_sha256"])
+
+
+def _phrase(status: int) -> str | None:
+    if status in _OK:
+        return None
+    with suppress(ValueError):
+        return f"{status} {HTTPStatus(status).phrase}"
+    return str(status)
+
+
+async def _noted(store: Store, standing: Standing, posted: Posted, *, is_last: bool) -> Standing:
+    counts = {"events": int(is_last), "jobs": 1, "failed": int(not posted.is_accepted)}
+    await store.replays.count(standing.replay, **counts)
+    return standing._replace(
+        events=standing.events + counts["events"],
+        jobs=standing.jobs + 1,
+        failed=standing.failed + counts["failed"],
+    )
+
+
+async def numbered(
+    store: Store, events: Sequence[int], *, through: int | None = None
+) -> AsyncIterator[tuple[Row, int, bool]]:
+    """Deliveries with their numbers, from 1 in each event, and whether they are the last of it."""
+    after, number = (-1, 0), 0
+    before: Row | None = None
+    while rows := await store.copies.give(events, after=after, through=through, limit=20):
+        for row in rows:
+            if before is not None:
+                yield before, number, before["event"] != row["event"]
+            number = number + 1 if before is not None and before["event"] == row["event"] else 1
+            before = row
+        after = (rows[-1]["place"], rows[-1]["seq"])
+    if before is not None:
+        yield before, number, True

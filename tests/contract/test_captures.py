@@ -1,0 +1,434 @@
+"""From a store to a file and back, in any store: the same bytes every time, whatever happens to the file."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from receiver.bodies import Bodies
+from receiver.capture.exporting import Exported, export
+from receiver.capture.reading import opened
+from receiver.capture.taking import Taken, take
+from receiver.errors import BadCapture, CommandFailed
+from receiver.record import Arrival
+from receiver.retention import prune
+from receiver.store.base import EventFilter, Keep, Row, Store
+from tests.contract.stand import AGES_AGO, arrival, in_this_process, ready
+
+LARGEST = 2**30
+NOW = AGES_AGO + 1_000_000
+
+
+class Side:
+    """A store with its bodies, and what is exported from it and imported into it."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.bodies = Bodies(folder / "bodies", reserve=0)
+        self.folder = folder
+
+    async def receive(self, video: str, body: bytes, **changes: Any) -> Arrival:
+        """Record a callback as ingress does."""
+        news = arrival(video, **changes)
+        if len(body) > 65536:
+            digest = hashlib.sha256(body).hexdigest()
+            spool = self.bodies.spool()
+            spool.write(body)
+            spool.keep(digest)
+            news = news._replace(body=None, body_sha256=digest, payload="{}", strings="[]")
+        else:
+            news = news._replace(body=body.decode())
+        await self.store.record(news._replace(size=len(body)))
+        return news
+
+    async def exported(self, path: Path, *, wanted: EventFilter | None = None) -> Exported:
+        seqs = (await self.store.replays.select(wanted or EventFilter(), limit=1000))[::-1]
+        return await export(
+            self.store, self.bodies, path, events=seqs, wanted={}, is_compressed=path.suffix == ".gz"
+        )
+
+    async def imported(self, path: Path, *, is_partial: bool = False) -> Taken:
+        with opened(path, is_partial=is_partial, largest=LARGEST) as capture:
+            return await take(
+                capture, self.store, self.bodies, now=lambda: NOW, largest=LARGEST, is_partial=is_partial
+            )
+
+    async def event(self, video: str) -> Row:
+        (row,) = await self.store.events(EventFilter(video=video), limit=9, before=None)
+        return await self.store.event(row["id"])
+
+
+@pytest.fixture
+async def here(store: Store, tmp_path: Path) -> Side:
+    """The store under test."""
+    return Side(store, tmp_path / "here")
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncIterator[Side]:
+    """Another one, empty, that never hears of the first."""
+    async with in_this_process(tmp_path / "there" / "receiver.db") as other:
+        yield Side(other, tmp_path / "there")
+
+
+def inline(count: int) -> bytes:
+    """A body that carries so many bytes."""
+    content = base64.b64encode(bytes(number % 251 for number in range(count))).decode()
+    return json.dumps({"status": "completed", "response": {"b64_video": content}}).encode()
+
+
+async def fill(side: Side) -> None:
+    """Some of everything: small and large, repeated, contradicted, not in the order of time."""
+    await side.receive(
+        "v1", b'{"status": "completed", "a": "\xc3\xa4"}', received_at=AGES_AGO + 50, jobs=ready("save")
+    )
+    await side.receive("v2", inline(100_000), received_at=AGES_AGO, title="Cells", content="inline x")
+    await side.receive("v1", b'{"status": "completed", "a": 2}', received_at=AGES_AGO + 60)
+    await side.receive("v1", b'{"status": "completed", "a": 2}', received_at=AGES_AGO + 60)
+    await side.receive("v1", b'{"status": "failed"}', what="failed", type="video.failed")
+    await side.receive("v3", b"{}", what="progress", type="video.progress", progress=12.5, via="poll")
+    await side.receive("v2", inline(100_000), received_at=AGES_AGO + 70)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+async def test_what_was_imported_is_exported_to_the_same_bytes(
+    here: Side, there: Side, tmp_path: Path, name: str
+) -> None:
+    await fill(here)
+    first, second = tmp_path / name, tmp_path / f"second-{name}"
+
+    manifest = (await here.exported(first)).manifest
+    taken = await there.imported(first)
+    await there.exported(second)
+
+    assert (manifest.events, manifest.deliveries, manifest.bodies) == (3, 7, 1)
+    assert taken == Taken(events=3, deliveries=7)
+    assert first.read_bytes() == second.read_bytes()
+    assert (await there.imported(first)) == Taken(known=7)
+    assert (await here.imported(second)) == Taken(known=7)
+
+
+@pytest.mark.anyio
+async def test_an_imported_event_is_what_it_was_and_has_no_jobs(
+    here: Side, there: Side, tmp_path: Path
+) -> None:
+    await fill(here)
+    await here.exported(tmp_path / "a.tar")
+    await there.imported(tmp_path / "a.tar")
+
+    for video in ("v1", "v2", "v3"):
+        was, is_ = await here.event(video), await there.event(video)
+        for row in (was, is_):
+            for name in ("jobs", "seq", "payload", "strings"):
+                del row[name]
+            for delivery in row["deliveries"]:
+                del delivery["seq"]
+        assert is_ == was
+    assert (await there.store.figures())["jobs"] == {}
+    assert there.bodies.path(hashlib.sha256(inline(100_000)).hexdigest()).read_bytes() == inline(100_000)
+
+
+@pytest.mark.anyio
+async def test_a_filter_takes_whole_events_with_all_of_their_deliveries(
+    here: Side, there: Side, tmp_path: Path
+) -> None:
+    await fill(here)
+    await here.exported(tmp_path / "a.tar", wanted=EventFilter(video="v1"))
+
+    assert await there.imported(tmp_path / "a.tar") == Taken(events=1, deliveries=4)
+    assert (await there.event("v1"))["duplicates"] == 3
+
+
+@pytest.mark.anyio
+async def test_a_later_capture_brings_what_has_come_since(here: Side, there: Side, tmp_path: Path) -> None:
+    await fill(here)
+    await here.exported(tmp_path / "a.tar")
+    await there.imported(tmp_path / "a.tar")
+    await here.receive("v1", b'{"status": "completed", "a": 2}', received_at=AGES_AGO + 60)
+    await here.receive("v4", b"{}")
+    await here.exported(tmp_path / "b.tar")
+
+    assert await there.imported(tmp_path / "b.tar") == Taken(events=1, deliveries=2, known=7)
+
+
+@pytest.mark.anyio
+async def test_the_same_events_make_the_same_bytes(here: Side, tmp_path: Path) -> None:
+    await fill(here)
+    for name in ("a.tar.gz", "b.tar.gz"):
+        await here.exported(tmp_path / name)
+    assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
+
+
+@pytest.mark.anyio
+async def test_standard_tools_open_it(here: Side, tmp_path: Path) -> None:
+    await fill(here)
+    await here.exported(tmp_path / "a.tar.gz")
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+
+    def said(*command: str) -> str:
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        assert ended.stderr == ""
+        return ended.stdout
+
+    names = said("tar", "-tzf", "../a.tar.gz").splitlines()
+    said("tar", "-xzf", "../a.tar.gz")
+
+    digest = hashlib.sha256(inline(100_000)).hexdigest()
+    assert names == ["capture.json", "deliveries.jsonl", f"bodies/{digest}", "SHA256SUMS"]
+    assert said("sha256sum", "-c", "SHA256SUMS").count(": OK\n") == 3
+    assert (folder / "bodies" / digest).read_bytes() == inline(100_000)
+    if shutil.which("jq"):
+        assert said("jq", "-r", "select(.news) | .news.video_id", "deliveries.jsonl").split() == [
+            "v1",
+            "v2",
+            "v3",
+        ]
+    with tarfile.open(tmp_path / "a.tar.gz") as archive:
+        assert {(info.mtime, info.uid, info.uname, info.mode) for info in archive} == {(0, 0, "", 0o600)}
+    assert oct((tmp_path / "a.tar.gz").stat().st_mode)[-3:] == "600"
+
+
+@pytest.mark.anyio
+async def test_what_retention_took_is_left_out_and_counted(here: Side, there: Side, tmp_path: Path) -> None:
+    await here.receive("v2", inline(100_000), received_at=AGES_AGO)
+    await here.receive("v2", inline(100_000), received_at=AGES_AGO + 1)
+    await here.receive("v1", b"{}", received_at=AGES_AGO)
+    await prune(here.store, here.bodies, Keep(0, 0, AGES_AGO + 10))
+
+    exported = await here.exported(tmp_path / "a.tar")
+
+    assert (exported.left, exported.manifest.events, exported.manifest.deliveries) == (2, 1, 1)
+    assert await there.imported(tmp_path / "a.tar") == Taken(events=1, deliveries=1)
+
+
+@pytest.mark.anyio
+async def test_a_damaged_body_is_not_exported(here: Side, tmp_path: Path) -> None:
+    await here.receive("v2", inline(100_000))
+    (path,) = here.bodies.directory.glob("??/*")
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(CommandFailed, match="changed while it was being written"):
+        await here.exported(tmp_path / "a.tar")
+
+
+# What can happen to a file.
+
+
+async def whole(side: Side, path: Path) -> bytes:
+    await fill(side)
+    await side.receive("v5", inline(70_000), received_at=AGES_AGO + 5)
+    await side.exported(path)
+    return await asyncio.to_thread(path.read_bytes)
+
+
+@pytest.mark.anyio
+async def test_a_file_that_is_cut_short_anywhere_is_named_as_unfinished_and_changes_nothing(
+    here: Side, there: Side, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tar"
+    content = await whole(here, path)
+    sums = content.rindex(b"SHA256SUMS\0")
+    for size in (0, 100, 700, 1024, 3000, 5000, 100_000, sums - 5000, sums, sums + 600):
+        path.write_bytes(content[:size])
+        with pytest.raises(BadCapture, match=r"a\.tar: it is (unfinished|no capture)"):
+            await there.imported(path)
+    assert await there.store.events(EventFilter(), limit=9, before=None) == []
+
+
+@pytest.mark.anyio
+async def test_of_a_file_that_is_cut_short_what_is_whole_can_be_used(
+    here: Side, there: Side, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tar"
+    content = await whole(here, path)
+    last_body = content.rindex(b"bodies/", 0, content.rindex(b"SHA256SUMS"))
+    path.write_bytes(content[: last_body + 20_000])
+
+    taken = await there.imported(path, is_partial=True)
+
+    assert taken.events == 3
+    assert any("is not there, or not whole" in problem for problem in taken.left)
+    assert len(await there.store.all_bodies()) == 1
+
+
+@pytest.mark.anyio
+async def test_of_a_list_that_is_cut_short_the_whole_lines_are_used(
+    here: Side, there: Side, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tar"
+    content = await whole(here, path)
+    second_line = content.index(b"\n", content.index(b'{"event":"evt_')) + 10
+    path.write_bytes(content[:second_line])
+
+    taken = await there.imported(path, is_partial=True)
+
+    assert (taken.events, taken.deliveries) == (1, 1)
+
+
+@pytest.mark.anyio
+async def test_a_flipped_bit_is_found_wherever_it_is(here: Side, there: Side, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    content = await whole(here, path)
+    with tarfile.open(path) as archive:
+        places = {info.name: info.offset_data for info in archive}
+    for name, offset in places.items():
+        damaged = bytearray(content)
+        damaged[offset + 40] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(BadCapture, match=r"a\.tar: "):
+            await there.imported(path)
+        if name.startswith("bodies/"):
+            taken = await there.imported(path, is_partial=True)
+            assert any(name in problem for problem in taken.left), taken.left
+    assert len(await there.store.all_bodies()) == 2, "each of both was whole in one of the files"
+
+
+@pytest.mark.anyio
+async def test_a_compressed_file_that_is_damaged_gives_what_comes_before(
+    here: Side, there: Side, tmp_path: Path
+) -> None:
+    await whole(here, tmp_path / "a.tar")
+    content = bytearray(gzip.compress((tmp_path / "a.tar").read_bytes(), mtime=0))
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(content[: len(content) * 3 // 4])
+
+    with pytest.raises(BadCapture, match="unfinished"):
+        await there.imported(path)
+    assert (await there.imported(path, is_partial=True)).events >= 1
+
+
+# What strangers make.
+
+
+def forged(path: Path, members: list[tuple[str, bytes]], *, sums: bool = True, **info: Any) -> Path:
+    """Write an archive of anything, with right sums; `info` is set on the last member."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        everything = [*members]
+        if sums:
+            text = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members)
+            everything.append(("SHA256SUMS", text.encode()))
+        for number, (name, content) in enumerate(everything):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            if number == len(members) - 1:
+                for key, value in info.items():
+                    setattr(member, key, value)
+            if member.size == len(content):
+                archive.addfile(member, io.BytesIO(content))
+            else:  # it lies
+                assert archive.fileobj is not None
+                archive.fileobj.write(member.tobuf(tarfile.GNU_FORMAT) + content)
+    return path
+
+
+def manifest(**changes: int) -> tuple[str, bytes]:
+    counts = {"events": 0, "deliveries": 0, "bodies": 0, "videos": 0, "bytes": 10_000} | changes
+    return "capture.json", orjson.dumps({"format": "receiver-capture/1", **counts, "filter": {}})
+
+
+def tree(folder: Path) -> list[Path]:
+    """Whatever lies in a folder, at any depth."""
+    return sorted(folder.rglob("*"))
+
+
+NO_LINES = ("deliveries.jsonl", b"")
+DIGEST = hashlib.sha256(b"x").hexdigest()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("members", "info", "complaint"),
+    [
+        ([("other.json", b"{}")], {}, "does not begin with capture.json"),
+        ([manifest(), NO_LINES, ("../../escaped", b"x")], {}, "has no place"),
+        ([manifest(), NO_LINES, ("/tmp/escaped", b"x")], {}, "has no place"),
+        ([manifest(bodies=1), NO_LINES, ("bodies/../../escaped", b"x")], {}, "has no place"),
+        (
+            [manifest(bodies=1), NO_LINES, (f"bodies/{DIGEST}", b"")],
+            {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+            "not a plain file",
+        ),
+        (
+            [manifest(bodies=1), NO_LINES, (f"bodies/{DIGEST}", b"")],
+            {"type": tarfile.LNKTYPE, "linkname": "capture.json"},
+            "not a plain file",
+        ),
+        (
+            [manifest(bodies=1), NO_LINES, (f"bodies/{DIGEST}", b"")],
+            {"type": tarfile.FIFOTYPE},
+            "not a plain file",
+        ),
+        ([manifest(), NO_LINES, ("bodies", b"")], {"type": tarfile.DIRTYPE}, "not a plain file"),
+        ([manifest(), NO_LINES, ("x" * 200, b"")], {}, "not a plain file"),
+        ([manifest(), NO_LINES, NO_LINES], {}, "not in the order"),
+        ([manifest(bodies=1), (f"bodies/{DIGEST}", b"x"), NO_LINES], {}, "not in the order"),
+        ([manifest(), NO_LINES, (f"bodies/{DIGEST}", b"x")], {}, "more members than it says"),
+        ([manifest(bodies=1, bytes=0), NO_LINES, (f"bodies/{DIGEST}", b"x")], {}, "more than it says"),
+        ([manifest(bodies=1), NO_LINES, (f"bodies/{DIGEST}", b"y")], {}, "another one than its name"),
+        ([manifest(events=1), NO_LINES], {}, "there are 0 events, and capture.json says 1"),
+        ([manifest(deliveries=1), ("deliveries.jsonl", b"nonsense\n")], {}, "line 1: it is not JSON"),
+        (
+            [manifest(bytes=2**52, bodies=1), NO_LINES, (f"bodies/{DIGEST}", b"x")],
+            {"size": 2**40},
+            "too large",
+        ),
+        ([("capture.json", b"{" * 2000)], {}, "capture.json is not JSON"),
+        ([("capture.json", b"{}")], {}, "capture.json: "),
+        ([("capture.json", b" " * 1_100_000)], {}, "does not begin"),
+    ],
+)
+async def test_a_hostile_archive_is_refused_and_writes_nothing(
+    there: Side, tmp_path: Path, members: list[tuple[str, bytes]], info: dict[str, Any], complaint: str
+) -> None:
+    path = forged(tmp_path / "evil.tar", members, **info)
+    before = tree(tmp_path)
+
+    for is_partial in (False, True):
+        if not is_partial or "not a plain" in complaint or "no place" in complaint:
+            with pytest.raises(BadCapture, match=complaint):
+                await there.imported(path, is_partial=is_partial)
+
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.anyio
+async def test_a_bomb_unpacks_to_what_it_says_and_no_further(there: Side, tmp_path: Path) -> None:
+    zeros = bytes(200_000_000)
+    for bytes_announced, complaint in ((1000, "more than it says"), (2**50, "for which there is no room")):
+        plain = forged(
+            tmp_path / "bomb.tar",
+            [manifest(bodies=1, bytes=bytes_announced), NO_LINES, (f"bodies/{DIGEST}", zeros)],
+        )
+        bomb = tmp_path / "bomb.tar.gz"
+        bomb.write_bytes(gzip.compress(plain.read_bytes(), 9))
+        plain.unlink()
+        assert bomb.stat().st_size < 300_000
+        with pytest.raises(BadCapture, match=complaint):
+            await there.imported(bomb)
+
+
+@pytest.mark.anyio
+async def test_a_member_that_is_larger_than_allowed_is_refused(
+    here: Side, there: Side, tmp_path: Path
+) -> None:
+    await fill(here)
+    await here.exported(tmp_path / "a.tar")
+    with pytest.raises(BadCapture, match="too large"), opened(tmp_path / "a.tar", largest=100_000):
+        pass

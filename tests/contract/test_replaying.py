@@ -1,0 +1,138 @@
+"""A whole replay over any store: chosen, paced, stopped, on record."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from receiver import replay
+from receiver.errors import Unavailable
+from receiver.record import Wish
+from receiver.replay import Occasion, Standing
+from receiver.store.base import EventFilter, Store
+from tests.contract.stand import (
+    AGES_AGO,
+    arrival,
+    cards,
+    claim,
+    in_this_process,
+    ready,
+    settlement,
+    waiting,
+)
+
+CHAIN = [*ready("save"), waiting("probe", "save")]
+WISH = Wish(cards(*CHAIN), again=True)
+EVERYTHING = Occasion("ann@laptop", wanted=EventFilter())
+
+
+async def recorded(store: Store, count: int) -> None:
+    for start in range(0, count, 500):
+        many = [arrival(f"v{number}", jobs=CHAIN) for number in range(start, min(count, start + 500))]
+        await asyncio.gather(*(store.record(news) for news in many))
+
+
+async def begun(store: Store, count: int) -> Standing:
+    return await replay.begin(store, EVERYTHING, selected=count, wish=WISH, now=AGES_AGO, random=os.urandom)
+
+
+@pytest.mark.anyio
+async def test_events_are_chosen_oldest_first_by_filter_or_by_id(store: Store) -> None:
+    await recorded(store, 3)
+    ids = [row["id"] for row in await store.events(EventFilter(), limit=9, before=None)]
+
+    assert await replay.choose(store, EVERYTHING) == [1, 2, 3]
+    assert await replay.choose(store, Occasion("x", wanted=EventFilter(video="v1"))) == [2]
+    assert await replay.choose(store, Occasion("x", wanted=EventFilter(video="none"))) == []
+    assert await replay.choose(store, Occasion("x", (ids[0], ids[2][:25], ids[2]))) == [1, 3]
+
+
+@pytest.mark.anyio
+async def test_what_is_foreseen_is_what_is_made(store: Store) -> None:
+    await recorded(store, 7)
+    await store.settle([settlement(job) for job in await claim(store, "w", "save", count=3)], worker="w")
+    seqs = await replay.choose(store, EVERYTHING)
+    wish = Wish(cards(*CHAIN), ["save"])
+
+    foreseen = await replay.foresee(store, seqs, wish)
+    standing = await replay.run(store, seqs, wish, await begun(store, 7))
+
+    assert foreseen == (7, {"save": 7, "probe": 7}, {})
+    assert (standing.events, standing.jobs, standing.is_through) == (7, 14, True)
+    assert (await replay.foresee(store, seqs, Wish(cards(*CHAIN)))).left == {"it is still to run": 14}
+
+
+@pytest.mark.anyio
+async def test_every_step_is_told_and_a_stop_ends_it_after_the_batch_under_way(store: Store) -> None:
+    await recorded(store, 1200)
+    seqs = await replay.choose(store, EVERYTHING)
+    stop, steps = asyncio.Event(), list[int]()
+
+    def told(standing: Standing) -> None:
+        steps.append(standing.events)
+        if len(steps) == 2:
+            stop.set()
+
+    standing = await replay.run(store, seqs, WISH, await begun(store, 1200), stop=stop, told=told)
+
+    assert steps == [500, 1000]
+    assert (standing.events, standing.jobs, standing.is_through) == (1000, 2000, False)
+    (row,) = await store.replays.last()
+    assert (row["status"], row["events"], row["jobs"], row["selected"]) == ("stopped", 1000, 2000, 1200)
+
+
+@pytest.mark.anyio
+@pytest.mark.fault("W5")
+async def test_a_rate_caps_a_replay_of_ten_thousand(store: Store) -> None:
+    """Of 10,000 events at 500 a second no more than that are begun in the first second."""
+    await recorded(store, 10_000)
+    seqs = await replay.choose(store, EVERYTHING)
+    stop = asyncio.Event()
+    began = time.monotonic()
+    times: list[tuple[float, int]] = []
+
+    def told(standing: Standing) -> None:
+        times.append((time.monotonic() - began, standing.events))
+        if times[-1][0] > 1:
+            stop.set()
+
+    standing = await replay.run(store, seqs, WISH, await begun(store, 10_000), rate=500, stop=stop, told=told)
+
+    assert not standing.is_through
+    for after, events in times:
+        assert events <= 500 * after + 50, "a batch of a tenth of a second may be ahead"
+    assert (await store.replays.last())[0]["events"] == standing.events
+
+
+@pytest.mark.anyio
+@pytest.mark.fault("W5")
+async def test_a_replay_that_fails_says_on_record_how_far_it_came(store: Store) -> None:
+    await recorded(store, 600)
+    seqs = await replay.choose(store, EVERYTHING)
+
+    def told(standing: Standing) -> None:
+        raise Unavailable("as if the store were away")
+
+    with pytest.raises(Unavailable):
+        await replay.run(store, seqs, WISH, await begun(store, 600), told=told)
+
+    (row,) = await store.replays.last()
+    assert (row["status"], row["events"]) == ("stopped", 500)
+
+
+@pytest.mark.anyio
+async def test_ten_thousand_events_are_scheduled_in_half_a_second(database: Path) -> None:
+    """A hundred thousand take ten times as long, and 5 s are promised. Of the processor: others work, too."""
+    async with in_this_process(database) as store:
+        await recorded(store, 10_000)
+        seqs = await replay.choose(store, EVERYTHING)
+
+        began = time.process_time()
+        standing = await replay.run(store, seqs, WISH, await begun(store, 10_000))
+
+        assert standing.jobs == 20_000
+        assert time.process_time() - began < 0.5
