@@ -20,6 +20,8 @@ from tests.acceptance.conftest import ORGANIZATION, Receiver, until
 
 API_KEY = "sk-canary-acceptance-1"
 SECRET = "whsec_dGhlIHNlY3JldCBvZiBhY2NlcHRhbmNlIHRlc3Rz"
+PROMPT = '[worker]\npriority = "normal"\n'
+"""Workers that get their share of a machine that other tests keep busy."""
 ORDER = {"model": "sora-2", "prompt": "Rain.", "size": "720x1280", "seconds": "4"}
 
 
@@ -103,7 +105,11 @@ def sandbox(*options: str, webhook_url: str | None = None) -> Iterator[Sandbox]:
 
 @contextmanager
 def called_receiver(
-    receivers: Callable[..., Receiver], *options: str, more: str = "", api_key: str = API_KEY, top: str = ""
+    receivers: Callable[..., Receiver],
+    *options: str,
+    more: str = "",
+    api_key: str = API_KEY,
+    top: str = PROMPT,
 ) -> Iterator[tuple[Receiver, Sandbox]]:
     """A receiver, not yet started, with sources of all kinds, and the sandbox that they are of.
 

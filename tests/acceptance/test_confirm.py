@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import KEY, Receiver, a_video, callback, until
-from tests.acceptance.standins import API_KEY, Sandbox, sandbox
+from tests.acceptance.standins import API_KEY, PROMPT, Sandbox, sandbox
 from tests.invariant import Ledger, assert_balanced
 
 Receivers = Callable[..., Receiver]
@@ -34,7 +34,7 @@ def confirming(receivers: Receivers, *options: str) -> Iterator[tuple[Receiver, 
     """A receiver that confirms callbacks of a sandbox, and whose handlers say what they see."""
     with sandbox("--delay", "0.3s", *options) as stand_in:
         receiver = receivers(
-            f'api_url = "{stand_in.url}"\nconfirm = true\n', s3_base_url=f"{stand_in.url}/videofs"
+            f'api_url = "{stand_in.url}"\nconfirm = true\n', s3_base_url=f"{stand_in.url}/videofs", top=PROMPT
         )
         keys = receiver.config.read_text().replace(f'["{KEY}"]', f'["{API_KEY}", "{KEY}"]')
         receiver.config.write_text(keys)
@@ -67,7 +67,7 @@ def test_a_true_callback_is_confirmed_before_any_handler_sees_it(
 ) -> None:
     with confirming(receivers) as (receiver, stand_in):
         video_id = stand_in.create_opennote(f"{receiver.url}/webhooks/opennote", upload_to_s3=upload_to_s3)
-        [event] = receiver.settled(count=1)
+        [event] = receiver.settled(count=1, seconds=60)
 
     assert event["video_id"] == video_id
     assert jobs_of(event) == {CONFIRM: "done", "hooks.see": "done", "save_video": "done"}
@@ -83,7 +83,7 @@ def test_a_forged_end_is_refuted_and_the_true_one_handled(receivers: Receivers) 
         video_id = stand_in.create_opennote(f"{receiver.url}/webhooks/opennote", upload_to_s3=True)
         truth = stand_in.completed(video_id)
         forged_id = forge(receiver, callback(video_id, "failed"), ledger)
-        true, forged = receiver.settled(count=2)
+        true, forged = receiver.settled(count=2, seconds=60)
         [rejection] = receiver.look("rejections")
         stand_in_link = truth["response"]["s3_url"]
 
@@ -110,7 +110,7 @@ def test_a_forged_inline_video_is_never_saved(receivers: Receivers) -> None:
         video_id = stand_in.create_opennote(f"{receiver.url}/webhooks/opennote", upload_to_s3=False)
         stand_in.completed(video_id)
         forge(receiver, callback(video_id, video=a_video("forged", padding=100_000)))
-        true, forged = receiver.settled(count=2)
+        true, forged = receiver.settled(count=2, seconds=60)
 
     assert forged["warnings"] == ["refuted"]
     assert {job["last_error"] for job in forged["jobs"]} >= {"the provider has another inline video"}
@@ -124,7 +124,7 @@ def test_a_forged_inline_video_is_never_saved(receivers: Receivers) -> None:
 def test_a_callback_about_a_video_that_never_was_is_refuted(receivers: Receivers) -> None:
     with confirming(receivers) as (receiver, _):
         forge(receiver, callback("video-nobody-ordered", url="http://127.0.0.1:9/videofs/x.mp4"))
-        [event] = receiver.settled(count=1, seconds=40)
+        [event] = receiver.settled(count=1, seconds=60)
 
     assert event["warnings"] == ["refuted"]
     assert event["jobs"][0]["last_error"].startswith("the provider knows no such video (404")
@@ -138,7 +138,7 @@ def test_a_forged_end_of_a_video_in_the_making_does_not_hide_the_real_one(receiv
         video_id = stand_in.create_opennote(f"{receiver.url}/webhooks/opennote", upload_to_s3=True)
         forge(receiver, callback(video_id, url=f"{stand_in.url}/videofs/forged.mp4"))
         until(lambda: receiver.look("rejections"), what="it is refuted", seconds=60)
-        events = receiver.settled(count=2)
+        events = receiver.settled(count=2, seconds=60)
         content = next(iter(receiver.files().values()))
 
     marks = {event["id"]: event["warnings"] for event in events}
@@ -151,7 +151,7 @@ def test_a_forged_end_of_a_video_in_the_making_does_not_hide_the_real_one(receiv
 def test_what_the_provider_is_asked_with_is_in_no_file(receivers: Receivers, tmp_path: Path) -> None:
     with confirming(receivers) as (receiver, stand_in):
         video_id = stand_in.create_opennote(f"{receiver.url}/webhooks/opennote", upload_to_s3=True)
-        receiver.settled(count=1)
+        receiver.settled(count=1, seconds=60)
         receiver.stop()
 
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "receiver.toml"]

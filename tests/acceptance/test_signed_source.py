@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import FileHost, Receiver, a_video, callback, headers, until
-from tests.acceptance.standins import API_KEY, SECRET, called_receiver, signed
+from tests.acceptance.standins import API_KEY, PROMPT, SECRET, called_receiver, signed
 from tests.invariant import Ledger, assert_balanced
 
 Receivers = Callable[..., Receiver]
@@ -54,7 +54,7 @@ def test_a_video_that_is_called_back_is_looked_up_and_saved_with_its_pictures(re
     with called_receiver(receivers, "--delay", "0.3s", more=keeping) as (receiver, sandbox):
         receiver.start()
         video_id = sandbox.create()
-        [event] = receiver.settled(count=1)
+        [event] = receiver.settled(count=1, seconds=60)
         contents = {
             variant: sandbox.content(video_id, variant=variant)
             for variant in ("video", "thumbnail", "spritesheet")
@@ -90,7 +90,7 @@ def test_why_a_video_failed_is_known_to_its_handlers(receivers: Receivers) -> No
         )
         receiver.start("--handlers", "hooks.py")
         error = sandbox.show(sandbox.create())["error"] or None
-        [event] = receiver.settled(count=1)
+        [event] = receiver.settled(count=1, seconds=60)
         error = sandbox.show(event["video_id"])["error"]
 
     assert jobs_of(event) == {"receiver.retrieve": "done", "hooks.lament": "cancelled"}
@@ -102,9 +102,9 @@ def test_an_api_that_is_out_of_order_is_asked_again(receivers: Receivers) -> Non
         receiver.start()
         video_id = sandbox.create()
         sandbox.misbehave(broken=1)
-        receiver.logged("job.retried")
+        receiver.logged("job.retried", seconds=60)
         sandbox.misbehave(broken=0)
-        [event] = receiver.settled(count=1)
+        [event] = receiver.settled(count=1, seconds=60)
         assert receiver.files()[f"{video_id}.mp4"] == sandbox.content(video_id)
 
     assert jobs_of(event) == {"receiver.retrieve": "done", "save_video": "done"}
@@ -116,7 +116,7 @@ def test_a_video_that_the_api_does_not_know_ends_dead_with_the_reason(receivers:
     with called_receiver(receivers) as (receiver, _):
         receiver.start()
         assert receiver.run("send", "openai", "--id", "video_nobody", "--to", receiver.url).status == 0
-        [event] = receiver.settled(count=1)
+        [event] = receiver.settled(count=1, seconds=60)
 
     assert jobs_of(event) == {"receiver.retrieve": "dead", "save_video": "cancelled"}
     assert reasons(event) == {
@@ -130,7 +130,7 @@ def test_a_wrong_key_is_told_and_mended_without_a_loss(receivers: Receivers) -> 
     with called_receiver(receivers, "--delay", "0.2s", api_key="sk-wrong") as (receiver, sandbox):
         receiver.start()
         sandbox.create()
-        receiver.logged("job.retried")
+        receiver.logged("job.retried", seconds=60)
         [event] = receiver.events()
         assert reasons(event)["receiver.retrieve"] == (
             "401 Unauthorized: the api_key of [sources.openai] is wrong"
@@ -138,7 +138,7 @@ def test_a_wrong_key_is_told_and_mended_without_a_loss(receivers: Receivers) -> 
         receiver.config.write_text(receiver.config.read_text().replace("sk-wrong", API_KEY))
         assert receiver.process is not None
         receiver.process.send_signal(signal.SIGHUP)
-        [event] = receiver.settled(count=1)
+        [event] = receiver.settled(count=1, seconds=60)
 
     assert jobs_of(event) == {"receiver.retrieve": "done", "save_video": "done"}
 
@@ -152,7 +152,7 @@ def test_a_content_that_has_expired_ends_dead_and_says_what_to_do(receivers: Rec
         until(lambda: sandbox.show(video_id)["expires_at"] < time.time(), what="it has expired")
         receiver.stop()
         receiver.start()
-        [event] = receiver.settled(count=1)
+        [event] = receiver.settled(count=1, seconds=60)
 
     assert jobs_of(event) == {"receiver.retrieve": "done", "save_video": "dead"}
     reason = reasons(event)["save_video"]
@@ -164,7 +164,7 @@ def test_a_worker_that_comes_late_fetches_first_what_expires_first(
     receivers: Receivers, file_host: FileHost
 ) -> None:
     link = file_host.give("lasting.mp4", a_video())
-    with called_receiver(receivers, "--delay", "0.1s", top="[worker]\nconcurrency = 1\n") as (
+    with called_receiver(receivers, "--delay", "0.1s", top=f"{PROMPT}concurrency = 1\n") as (
         receiver,
         sandbox,
     ):
@@ -177,7 +177,7 @@ def test_a_worker_that_comes_late_fetches_first_what_expires_first(
         until(lambda: len(receiver.events()) == 14, what="all have come")
         receiver.stop()
         receiver.start()
-        receiver.settled(count=14)
+        receiver.settled(count=14, seconds=60)
         saved = [line["video"] for line in receiver.log("job.finished") if line["handler"] == "save_video"]
 
     assert len(saved) == 14
@@ -188,7 +188,7 @@ def test_a_worker_that_is_narrowed_does_the_receivers_own_jobs_too(receivers: Re
     with called_receiver(receivers, "--delay", "0.1s") as (receiver, sandbox):
         receiver.start("--workers", "1", "--handlers", "log", "--handlers", "save_video")
         sandbox.create()
-        [event] = receiver.settled(count=1)
+        [event] = receiver.settled(count=1, seconds=60)
         assert jobs_of(event)["receiver.retrieve"] == "done"
         worker = [line["handlers"] for line in receiver.log("worker.started")]
 
