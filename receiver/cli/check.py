@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,7 @@ def _check_store(config: Settings, found: _Findings) -> None:
         newest = await store.events(_any(), limit=1, before=None)
         if newest and newest[0]["received_at"] > now_ms() + _SKEW_MS:
             found.add("warning", "clock", "the newest event is from the future; the clock was set back")
+        await _check_watches(config, store, found)
         await _check_bodies(config, store, found)
 
     try:
@@ -127,6 +129,13 @@ def _any() -> Any:
     from receiver.store.base import EventFilter
 
     return EventFilter()
+
+
+async def _check_watches(config: Settings, store: Any, found: _Findings) -> None:
+    watched = Counter(watch.source for watch in await store.watches.page(limit=10_000))
+    for name in sorted(watched.keys() - config.sources.keys()):
+        text = f"nobody asks about {watched[name]} videos of {name}, which is not configured any more"
+        found.add("warning", "watches", text)
 
 
 async def _check_bodies(config: Settings, store: Any, found: _Findings) -> None:

@@ -85,7 +85,8 @@ class Gateway:
         if video_id is None or variant not in self.variants:
             return None
         query = "" if variant == video_object.VIDEO else f"?variant={variant}"
-        return LinkedVideo(f"{self._video_url(video_id)}/content{query}", self._api_url, self._headers)
+        url = f"{self._video_url(video_id)}/content{query}"
+        return LinkedVideo(url, self._api_url, self._headers, allow_private=True)
 
     def first_job(self, type: EventType, via: str) -> str | None:  # noqa: A002 - the event's own word
         """None: an answer of the API says it all."""

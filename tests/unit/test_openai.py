@@ -329,6 +329,7 @@ def test_each_variant_of_a_finished_video_is_behind_the_content_endpoint(variant
         f"https://api.openai.com/v1/videos/video_sample_1/content{query}",
         "https://api.openai.com/v1",
         {"Authorization": f"Bearer {OPENAI_KEY}"},
+        allow_private=True,
     )
     assert OPENAI_KEY not in repr(place)
 
