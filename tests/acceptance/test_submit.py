@@ -30,6 +30,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Iter
     """One server for all of them: each test asks for a video of its own."""
     with asking(tmp_path_factory.mktemp("stage") / "receiver", sandbox.url) as started:
         started.start().ready()
+        started.logged("poller.started")
         sandbox.call(started)
         called_at(started)
         yield started
