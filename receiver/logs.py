@@ -93,11 +93,14 @@ _SECRET = re.compile(r"(?i)api[_-]?key|authorization|cookie|credential|passw|sec
 def configure(*, style: str = "auto", level: str = "info", waits: bool = True) -> None:
     """Set the form (auto, json, text) and the least severity, once, for this process.
 
+    `plain` is text without colours, `auto-plain` what auto is without them.
+
     A process that must not stand still when nobody reads its log sets `waits` to False: a thread
     writes the lines then, and `finish` comes before an end that Python does not notice.
     """
-    as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
-    renderer: Any = _Text(colors=sys.stderr.isatty()) if as_text else _json_line
+    is_terminal = sys.stderr.isatty()
+    as_text = style in ("text", "plain") or (style.startswith("auto") and is_terminal)
+    renderer: Any = _Text(colors=is_terminal and not style.endswith("plain")) if as_text else _json_line
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
