@@ -77,6 +77,7 @@ EVENTS = {
     "job.retried": "an attempt failed; the job runs again later",
     "job.failed": "a job is dead",
     "job.cancelled": "a handler said that the event is not its business",
+    "settlement.refused": "what came of an attempt can't be stored; its job is dead, and says so",
     "job.lost": "an attempt ended after its claim had gone to somebody else",
     "handler.raised": "the traceback of a failed attempt",
     "video.resumed": "a download goes on with what an earlier attempt left",

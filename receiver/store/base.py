@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from receiver.errors import Unstorable
+from receiver.life import Move
 from receiver.record import Arrival
 
 if TYPE_CHECKING:
@@ -61,6 +63,14 @@ class Settlement(NamedTuple):
     """JSON text, at most 64 KiB."""
     error_class: str | None = None
     """The class of what the handler raised, if it raised anything but an outcome."""
+
+    def unstorable(self, error: Unstorable, *, now: int) -> Settlement:
+        """What is stored in place of this one, which can't be: the job is dead and says why.
+
+        Its work is done, perhaps, and another attempt would do it twice and end the same way.
+        """
+        reason = f"what came of the attempt can't be stored: {error}"
+        return Settlement(self.job, self.claim, Move.FAIL, now, None, reason, None, type(error).__name__)
 
 
 class Lost(NamedTuple):

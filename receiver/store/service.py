@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
-from receiver.errors import StoreError, Unavailable
+from receiver import logs
+from receiver.errors import StoreError, Unavailable, Unstorable
 from receiver.life import Move
 from receiver.record import Arrival
 from receiver.store.base import (
@@ -79,6 +80,7 @@ class Service(Looking):
         self._bell = Bell()
         self._unknown: dict[str, set[int]] = {}
         self._attempts: Counter[str] = Counter()  # by outcome, since this start, those that are durable
+        self._log = logs.get()
         self.run = run
         self.damage: list[str] = []
         """What an inspection has found; not empty = not ready."""
@@ -136,11 +138,14 @@ class Service(Looking):
 
     async def record(self, arrival: Arrival) -> Receipt:
         """See `base.Intake`."""
-        return (await self.record_batch([arrival]))[0]
+        (receipt,) = await self.record_batch([arrival])
+        if isinstance(receipt, Unstorable):
+            raise receipt
+        return receipt
 
-    async def record_batch(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
-        """Record several arrivals, in their order, in one transaction."""
-        receipts = await self._write(partial(self._intake.record, arrivals))
+    async def record_batch(self, arrivals: Sequence[Arrival]) -> Sequence[Receipt | Unstorable]:
+        """Record several arrivals, in their order, in one transaction but for those that can't be kept."""
+        receipts = await self._commits.write_each(self._intake.record, arrivals)
         self._bell.ring()
         return receipts
 
@@ -178,11 +183,25 @@ class Service(Looking):
                 one if one.run_at is None else one._replace(run_at=one.run_at + self._due.ahead_ms)
                 for one in settlements
             ]
-        settled = await self._write(partial(self._jobs.settle, settlements, worker=worker))
-        ended = [one.move for one, is_ours in zip(settlements, settled, strict=True) if is_ours]
+        settled = list(await self._settle(settlements, worker))
+        for place, result in enumerate(settled):
+            if isinstance(result, Unstorable):
+                job = settlements[place].job
+                self._log.error("settlement.refused", job=job, worker=worker, reason=str(result))
+                instead = settlements[place].unstorable(result, now=self._wall())
+                settlements = [*settlements[:place], instead, *settlements[place + 1 :]]
+                (settled[place],) = await self._settle([instead], worker)
+        is_ours = [result is True for result in settled]
+        ended = [one.move for one, is_settled in zip(settlements, is_ours, strict=True) if is_settled]
         self._attempts.update(OUTCOMES[Move(move)] for move in ended)
         self._bell.ring()
-        return settled
+        return is_ours
+
+    async def _settle(self, settlements: Sequence[Settlement], worker: str) -> Sequence[bool | Unstorable]:
+        def settle(some: Sequence[Settlement]) -> list[bool]:
+            return self._jobs.settle(some, worker=worker)
+
+        return await self._commits.write_each(settle, settlements)
 
     async def renew(self, worker: str, jobs: Sequence[int]) -> None:
         """See `base.Jobs`."""
