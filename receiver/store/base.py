@@ -153,10 +153,11 @@ class Jobs(Protocol):
         """End attempts; False where the claim is no longer this worker's."""
         ...
 
-    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
-        """Say that a worker lives and which jobs it has: their leases run anew from now.
+    async def renew(self, worker: str, jobs: Sequence[int] | None) -> None:
+        """Say that a worker lives and which jobs it has: its lease runs anew from now.
 
-        A job that it holds but does not know of (the answer to a claim was lost) is given back.
+        A job that it holds but does not know of, twice in a row, is given back: the answer to a claim was
+        lost. None says nothing of its jobs.
         """
         ...
 

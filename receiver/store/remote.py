@@ -179,9 +179,9 @@ class Remote:
             return [*first, *await self.settle(settlements[middle:], worker=worker)]
         return settled
 
-    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
+    async def renew(self, worker: str, jobs: Sequence[int] | None) -> None:
         """See `base.Jobs`."""
-        await self._ask("renew", [worker, list(jobs)])
+        await self._ask("renew", [worker, None if jobs is None else list(jobs)])
 
     async def release(self, worker: str, *, died: str | None = None) -> list[Lost]:
         """See `base.Jobs`."""

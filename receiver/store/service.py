@@ -203,9 +203,11 @@ class Service(Looking):
 
         return await self._commits.write_each(settle, settlements)
 
-    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
+    async def renew(self, worker: str, jobs: Sequence[int] | None) -> None:
         """See `base.Jobs`."""
         self._leases.renew(worker)
+        if jobs is None:
+            return
         unknown = set(self._jobs.held_by(worker)) - set(jobs)
         # Twice in a row: a claim may be on its way to the worker while it says what it has.
         lost = unknown & self._unknown.get(worker, set())

@@ -366,6 +366,18 @@ async def test_a_claim_that_arrives_late_is_not_given_back(store: Store) -> None
 
 
 @pytest.mark.anyio
+async def test_a_renewal_that_says_nothing_of_jobs_gives_none_back(store: Store) -> None:
+    first = await record(store, *ready("save"))
+    await claim_one(store, "w", "save")
+    await store.renew("w", [])
+    for _ in range(3):
+        await store.renew("w", None)
+    assert await states_of(store, first.event_id) == {"save": "running"}
+    await store.renew("w", [])
+    assert await states_of(store, first.event_id) == {"save": "ready"}
+
+
+@pytest.mark.anyio
 async def test_what_was_unknown_of_a_former_claim_is_not_held_against_the_next_one(store: Store) -> None:
     first = await record(store, *ready("save"))
     job = await claim_one(store, "w", "save")
