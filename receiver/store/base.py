@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from receiver.errors import Unstorable
-from receiver.life import Move
 from receiver.record import Arrival
 
 if TYPE_CHECKING:
@@ -63,14 +61,6 @@ class Settlement(NamedTuple):
     """JSON text, at most 64 KiB."""
     error_class: str | None = None
     """The class of what the handler raised, if it raised anything but an outcome."""
-
-    def unstorable(self, error: Unstorable, *, now: int) -> Settlement:
-        """What is stored in place of this one, which can't be: the job is dead and says why.
-
-        Its work is done, perhaps, and another attempt would do it twice and end the same way.
-        """
-        reason = f"what came of the attempt can't be stored: {error}"
-        return Settlement(self.job, self.claim, Move.FAIL, now, None, reason, None, type(error).__name__)
 
 
 class Lost(NamedTuple):
@@ -191,7 +181,11 @@ class Reads(Protocol):
         ...
 
     async def probe(self) -> list[str]:
-        """Write something, and return the workers that live. Raise Unavailable when it can't write."""
+        """Write something, and return the workers that live.
+
+        Raise Unavailable when it can't write; StoreError when the file is damaged, or jobs of workers
+        that are silent are not given back.
+        """
         ...
 
     async def status(self) -> Row:
@@ -202,7 +196,8 @@ class Reads(Protocol):
         """What metrics show: cheap whatever is stored, and nothing is written.
 
         `jobs` by state, `attempts` by outcome since the store started, `oldest_ready_seconds` that a
-        due job has waited, `workers` that live, `wal_bytes`; `watches` that are open, `polls` by outcome.
+        due job has waited, `workers` that live, `lease_check_seconds` since jobs of silent ones were last
+        given back, `wal_bytes`; `watches` that are open, `polls` by outcome.
         """
         ...
 

@@ -27,6 +27,7 @@ from receiver.store.base import (
 from receiver.store.copies import RemoteCopies
 from receiver.store.findings import RemoteFindings
 from receiver.store.link import Link
+from receiver.store.refusals import in_place_of
 from receiver.store.replays import RemoteReplays
 from receiver.store.submissions import RemoteSubmissions
 from receiver.store.watches import RemoteWatches
@@ -172,7 +173,7 @@ class Remote:
             settled: list[bool] = await self._ask("settle", [worker, [tuple(one) for one in settlements]])
         except Unstorable as error:  # one of them can't be sent
             if len(settlements) == 1:
-                instead = settlements[0].unstorable(error, now=time.time_ns() // 1_000_000)
+                instead = in_place_of(settlements[0], error, now=time.time_ns() // 1_000_000)
                 return list(await self._ask("settle", [worker, [tuple(instead)]]))
             middle = len(settlements) // 2
             first = await self.settle(settlements[:middle], worker=worker)

@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import httpx
 import pytest
 
 from tests.acceptance.conftest import Receiver, callback, is_running, until
+from tests.contract.stand import failing
 
 LEASE_SECONDS = 4.0
+AGE = "receiver_lease_check_age_seconds"
 CONFIGURATION = f'[worker]\nlease = "{LEASE_SECONDS:g}s"\npriority = "normal"\n'
 # Each says again and again that it lives, until there is a file that is called like its video.
 HANDLERS = """\
@@ -225,3 +228,39 @@ def test_a_stop_waits_for_no_store_that_is_away(receivers: Callable[..., Receive
     receiver.stop(signal.SIGTERM)
     assert time.monotonic() - began < 25
     assert not is_running(store)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("R3", "O12")
+def test_jobs_that_can_not_be_given_back_make_it_not_ready_until_they_are(
+    receivers: Callable[..., Receiver],
+) -> None:
+    receiver = receivers(f"{CONFIGURATION}[admin]\nmetrics_public = true\n")
+    receiver.handler(HANDLERS)
+    receiver.start("--handlers", "hooks.py", "--workers", "2").ready()
+    receiver.accepted(callback("v1"))
+    first = running(receiver, "v1")
+
+    def get(path: str) -> httpx.Response:
+        return httpx.get(f"{receiver.url}{path}", trust_env=False, timeout=20)
+
+    def age() -> float:
+        (line,) = (row for row in get("/metrics").text.splitlines() if row.startswith(f"{AGE} "))
+        return float(line.split()[1])
+
+    assert age() < 10
+    os.kill(first, signal.SIGSTOP)
+    try:
+        with failing(receiver.folder / "data" / "receiver.db", "INSERT ON attempts"):
+            until(lambda: get("/readyz").status_code == 503, seconds=60, what="it is not ready")
+            assert "jobs of silent workers have not been given back" in get("/readyz").json()["error"]
+            assert age() > 10
+            assert len({note.pid for note in notes(receiver)}) == 1
+        running(receiver, "v1", but=first)
+        until(lambda: get("/readyz").status_code == 200, what="it is ready again")
+    finally:
+        os.kill(first, signal.SIGCONT)
+    finish(receiver, "v1")
+    receiver.settled(count=1)
+    assert done_once(receiver, "v1")
+    assert age() < 10
