@@ -108,7 +108,7 @@ class Heartbeat:
             asyncio.run(self._beat())
         finally:
             if not self._ended.is_set():  # nobody would renew the lease any more
-                self._end_process("worker.killed", handler=self._holder(), exc_info=True)
+                self._end_process(handler=self._holder(), exc_info=True)
 
     async def _beat(self) -> None:
         remote = Remote(self._database)
@@ -142,7 +142,7 @@ class Heartbeat:
                 self._watched.call_soon_threadsafe(self._lapse)
                 while self._runs():
                     if self._passed() > _END_SHARE:
-                        self._end_process("worker.killed", handler=self._holder())
+                        self._end_process(handler=self._holder())
                     await asyncio.sleep(self._look_seconds)
             await asyncio.sleep(self._look_seconds)
 
@@ -172,10 +172,10 @@ class Heartbeat:
         if to_blame is not None:
             with suppress(Unavailable, StoreError):  # else it is lost, and costs nothing
                 await remote.settle([self._failed(to_blame)], worker=self._worker)
-        self._end_process("worker.killed", handler=handler, seconds=seconds)
+        self._end_process(handler=handler, seconds=seconds)
 
-    def _end_process(self, event: str, **fields: Any) -> NoReturn:
-        self._log.error(event, worker=self._worker, **fields)
+    def _end_process(self, **fields: Any) -> NoReturn:
+        self._log.error("worker.killed", worker=self._worker, **fields)
         logs.finish()
         os._exit(REPLACE_ME)
 
