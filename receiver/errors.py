@@ -10,7 +10,8 @@ ReceiverError
 │   ├── TooLarge            413: over a size limit
 │   ├── TooSlow             408: the body did not arrive in time
 │   └── Unavailable         503: it can't be made durable right now
-│       └── StoreDown       the store process can't be reached
+│       ├── StoreDown       the store process can't be reached
+│       └── Unstorable      it holds a value that the store can't keep, now or ever
 ├── Disconnected            the sender went away; there is nobody to answer
 ├── StoreError              the store refuses a request that was understood
 │   ├── StoreInUse          another receiver holds the store: exit status 2
@@ -89,6 +90,13 @@ class Unavailable(Refused):
 
 class StoreDown(Unavailable):
     """The store process can't be reached, or went away before it answered."""
+
+
+class Unstorable(Unavailable):
+    """The store can't keep this one, whatever it is: a value in it is not what a row may hold.
+
+    Nothing is wrong with the store, and whatever came with it is kept.
+    """
 
 
 class Disconnected(ReceiverError):

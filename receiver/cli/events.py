@@ -12,7 +12,7 @@ import click
 
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import age, iso, json_line, last_seen, local, now_ms, table, watch_json, window
+from receiver.cli.output import brief, iso, json_line, last_seen, local, now_ms, table, watch_json, window
 from receiver.cli.story import tell
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def events(options: Common, *, limit: int, **wanted: Any) -> None:
     lines = [
         (
             row["id"],
-            age(row["received_at"], now=now),
+            brief(row["received_at"], now=now),
             row["source"],
             row["type"].removeprefix("video."),
             row["video_id"],
@@ -67,7 +67,7 @@ def events(options: Common, *, limit: int, **wanted: Any) -> None:
         )
         for row in rows
     ]
-    columns = ("event", "age", "source", "what", "video", "title", "marks", "jobs")
+    columns = ("event", "received", "source", "what", "video", "title", "marks", "jobs")
     table((*columns, "why") if state else columns, lines, empty="no events")
 
 

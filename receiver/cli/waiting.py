@@ -147,6 +147,8 @@ class _Bar:
         self._progress.stop()
 
     def _show(self, standing: Standing) -> None:
+        if standing.ending is not None:  # that is the last line's to say
+            return
         total = None if standing.percent is None else 100.0
         self._progress.update(
             self._task, description=plain(standing.said), total=total, completed=standing.percent or 0.0

@@ -143,10 +143,11 @@ class Jobs(Protocol):
         """End attempts; False where the claim is no longer this worker's."""
         ...
 
-    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
-        """Say that a worker lives and which jobs it has: their leases run anew from now.
+    async def renew(self, worker: str, jobs: Sequence[int] | None) -> None:
+        """Say that a worker lives and which jobs it has: its lease runs anew from now.
 
-        A job that it holds but does not know of (the answer to a claim was lost) is given back.
+        A job that it holds but does not know of, twice in a row, is given back: the answer to a claim was
+        lost. None says nothing of its jobs.
         """
         ...
 
@@ -180,7 +181,11 @@ class Reads(Protocol):
         ...
 
     async def probe(self) -> list[str]:
-        """Write something, and return the workers that live. Raise Unavailable when it can't write."""
+        """Write something, and return the workers that live.
+
+        Raise Unavailable when it can't write; StoreError when the file is damaged, or jobs of workers
+        that are silent are not given back.
+        """
         ...
 
     async def status(self) -> Row:
@@ -191,7 +196,8 @@ class Reads(Protocol):
         """What metrics show: cheap whatever is stored, and nothing is written.
 
         `jobs` by state, `attempts` by outcome since the store started, `oldest_ready_seconds` that a
-        due job has waited, `workers` that live, `wal_bytes`; `watches` that are open, `polls` by outcome.
+        due job has waited, `workers` that live, `lease_check_seconds` since jobs of silent ones were last
+        given back, `wal_bytes`; `watches` that are open, `polls` by outcome.
         """
         ...
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from receiver.errors import Unavailable
+from receiver.errors import Unavailable, Unstorable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
 from receiver.store.copies import VERBS as COPIES
@@ -17,12 +17,12 @@ from receiver.store.submissions import Intent
 from receiver.store.watches import NewWatch, Seen
 
 
-async def _record(service: Service, arguments: Any) -> list[tuple[str, str]]:
+async def _record(service: Service, arguments: Any) -> list[tuple[str | None, ...]]:
     deadline, rows = arguments
     if time.monotonic() > deadline:  # one clock for all processes of a machine
         raise Unavailable("the sender has been told already that it was not recorded")
     receipts = await service.record_batch([Arrival(*row) for row in rows])
-    return [(verdict, event_id) for verdict, event_id in receipts]
+    return [(None, str(one)) if isinstance(one, Unstorable) else tuple(one) for one in receipts]
 
 
 async def _release(service: Service, worker: str, died: str | None) -> list[tuple[Any, ...]]:

@@ -31,6 +31,8 @@ api_url = "{url}/compatible/v1"
 first_interval = "200ms"
 longest_interval = "1s"
 requests_per_second = 50
+[worker]
+priority = "normal"
 """
 
 

@@ -21,7 +21,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with sandboxed("--delay", "700ms") as running:
+    with sandboxed("--delay", "1200ms") as running:
         yield running
 
 
@@ -30,6 +30,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Iter
     """One server for all of them: each test asks for a video of its own."""
     with asking(tmp_path_factory.mktemp("stage") / "receiver", sandbox.url) as started:
         started.start().ready()
+        started.logged("poller.started")
         sandbox.call(started)
         called_at(started)
         yield started
@@ -94,7 +95,7 @@ def test_on_a_terminal_a_live_bar_shows_how_far_it_is(receiver: Receiver) -> Non
         assert process.wait(30) == 0
 
     shown = drawn.decode()
-    assert re.search(r"in_progress, \d+ %|running, \d+ %|queued, \d+ %|NOT_START", shown), shown[-500:]
+    assert re.search(r"(queued|NOT_START|running|processing), \d+ %", shown), shown[-500:]
     assert "\x1b[?25l" in shown, "the cursor is hidden while the bar lives"
     assert "\x1b[?25h" in shown
     assert Path(path).is_file()

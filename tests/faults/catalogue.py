@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-RUNNING = "with the rest of the workers"
 LOOKING = "with the API and the dashboard"
 POSTGRESQL = "with PostgreSQL"
 AUDITING = "with an audit of dependencies"
@@ -81,8 +80,8 @@ ROWS = (
     Row("C12", "a backup under load", "it opens and is complete"),
     Row("R1", "a worker dies with a job", "another one runs it"),
     Row("R2", "a slow job is taken for a lost one", "one effect"),
-    Row("R3", "who gives jobs back is stuck", "it shows", RUNNING),
-    Row("R4", "a worker that can't renew its leases", "it stops", RUNNING),
+    Row("R3", "who gives jobs back is stuck", "not ready, and a metric of its own says so"),
+    Row("R4", "a worker that can't renew its lease", "it stops before that has run out"),
     Row("R5", "an event that kills its worker", "dead after a few, others go on"),
     Row("R6", "an event that always fails", "dead in the end, others go on"),
     Row("R7", "everything is due after an outage", "spread out"),

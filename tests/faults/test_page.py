@@ -16,7 +16,7 @@ DUE = {
     *(f"B{number}" for number in range(1, 12)),
     *(f"D{number}" for number in range(1, 10)),
     *(f"C{number}" for number in range(1, 13)),
-    *(f"R{number}" for number in (1, 2, *range(5, 13))),
+    *(f"R{number}" for number in range(1, 13)),
     *(f"S{number}" for number in range(1, 15)),
     *(f"F{number}" for number in range(1, 10)),
     *(f"O{number}" for number in (1, 2, 3, 4, 5, 6, 7, 10, 11, 12)),
