@@ -46,6 +46,7 @@ def _story(row: Row, marks: str, now: int) -> Iterator[str]:
         "title": row["title"] or "-",
         "status": row["status"] or "-",
         "received": _received(row["deliveries"], now),
+        **({"copied": f"{when(row['copied_at'], now=now)}, from another receiver"} if row["copied_at"] else {}),
         "body": _body(row, now),
         **({"looked up": _looked_up(row["object"])} if row["object"] else {}),
         "event key": f"{row['identity']}:{row['what']}",
@@ -124,7 +125,8 @@ def _state(job: Row, attempts: int, jobs: Sequence[Row], now: int) -> str:
         tried = f" after {attempts} attempts" if attempts > 1 else ""
         return f"{state}{ended}{tried}"
     if state == "waiting":
-        others = [other["state"] for other in jobs if other["handler"] == job["waits_for"]]
+        before = (job["waits_for"], job["replay"])
+        others = [other["state"] for other in jobs if (other["handler"], other["replay"]) == before]
         return f"waiting for {job['waits_for']}, which is {others[-1] if others else 'not there'}"
     if state == "ready":
         alone = ", by itself, as its worker died" if job["crashes"] else ""
