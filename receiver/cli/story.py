@@ -46,7 +46,11 @@ def _story(row: Row, marks: str, now: int) -> Iterator[str]:
         "title": row["title"] or "-",
         "status": row["status"] or "-",
         "received": _received(row["deliveries"], now),
-        **({"copied": f"{when(row['copied_at'], now=now)}, from another receiver"} if row["copied_at"] else {}),
+        **(
+            {"copied": f"{when(row['copied_at'], now=now)}, from another receiver"}
+            if row["copied_at"]
+            else {}
+        ),
         "body": _body(row, now),
         **({"looked up": _looked_up(row["object"])} if row["object"] else {}),
         "event key": f"{row['identity']}:{row['what']}",
