@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 
-from receiver.errors import Hopeless
+from receiver.errors import Hopeless, Unfinished
 from receiver.event import Event
 from receiver.model import Payload
 from receiver.sources.base import InlineVideo, LinkedVideo, VideoPlace
@@ -44,7 +45,10 @@ def _plain(url: str) -> str:
 
 
 async def _checksum(event: Event, place: InlineVideo) -> str | None:
-    """SHA-256 of the decoded bytes; None for what is not base64."""
+    """SHA-256 of the decoded bytes; None for what is not base64. Raise Unfinished when its file is gone."""
+    path = event.body.path
+    if path is not None and not await asyncio.to_thread(path.exists):
+        raise Unfinished("the body file that carries the video is gone")
     digest = hashlib.sha256()
     try:
         async for piece in open_inline(event, place):

@@ -39,6 +39,7 @@ async def serve(config: Settings, options: ServeOptions, *, on_started: Callable
         loop.add_signal_handler(signal.SIGHUP, family.reload)
         family.log.info("server.started", url=url, sources=sorted(config.sources), version=__version__)
         on_started(url)
+        await family.start_poller()
         await stop.wait()
         family.log.info("server.stopping")
         await family.drain()

@@ -13,7 +13,16 @@ from receiver import egress
 from receiver.arrivals import Receive
 from receiver.bodies import Bodies
 from receiver.body import ReceivedBody, read_body
-from receiver.errors import BadBody, Hopeless, Refused, TooLarge, Unavailable, Unfinished, VideoError
+from receiver.errors import (
+    BadBody,
+    Hopeless,
+    Refused,
+    TooLarge,
+    Unavailable,
+    Unfinished,
+    Unreadable,
+    VideoError,
+)
 from receiver.fetch import Fetcher, phrase, retry_after_seconds
 from receiver.model import Payload
 from receiver.sources.base import Admission, ApiRequest
@@ -49,8 +58,9 @@ async def ask(
 ) -> Told:
     """Send a request to a provider's API, and take an answer of at most `limit` bytes.
 
-    Raise Hopeless for a request that can't be sent and an answer that is no JSON object or too large,
-    Unfinished for whatever the network does, and Unavailable when the answer can't be kept.
+    Raise Hopeless for a request that can't be sent, Unreadable for an answer that is no JSON object or
+    too large, Unreachable when nothing was sent, Unfinished for whatever else the network does, and
+    Unavailable when the answer can't be kept.
     """
     target = egress.under(request.url, base=request.base)
     try:
@@ -79,9 +89,11 @@ async def _told(answer: Answer, bodies: Bodies, limit: int) -> Told:
     except Unavailable:
         raise
     except TooLarge as error:
-        raise Hopeless(f"the provider's answer is too large: {error.reason}") from error
+        raise Unreadable(f"the provider's answer is too large: {error.reason}") from error
     except BadBody as error:
-        raise Hopeless(f"the provider's answer is no JSON object: {error.reason}") from error
+        raise Unreadable(f"the provider's answer is no JSON object: {error.reason}") from error
+    except Hopeless as error:
+        raise Unreadable(f"the provider's answer can't be read: {error}") from error
     except Refused as error:
         raise Unfinished(f"the provider's answer did not arrive: {error.reason}") from error
     return Told(answer.status, body, {}, wait, poll_after)

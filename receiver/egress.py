@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from receiver.errors import Hopeless, Unfinished
+from receiver.errors import Hopeless, Unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -97,10 +97,10 @@ def permitted(host: str, addresses: Sequence[str], *, allow_private: bool = Fals
 
     A host that names the loopback must stay there, every other one must be public, or with
     `allow_private` in a private network. One bad answer among good ones spoils all: whoever mixes
-    them is not to be trusted. Raise Hopeless; raise Unfinished when there is no address.
+    them is not to be trusted. Raise Hopeless; raise Unreachable when there is no address.
     """
     if not addresses:
-        raise Unfinished("the host's name has no address")
+        raise Unreachable("the host's name has no address")
     if names_loopback(host):
         is_fine = all(map(is_loopback, addresses))
     else:

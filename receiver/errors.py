@@ -12,7 +12,8 @@ ReceiverError
 │   ├── TooLarge            413: over a size limit
 │   ├── TooSlow             408: the body did not arrive in time
 │   └── Unavailable         503: it can't be made durable right now
-│       └── StoreDown       the store process can't be reached
+│       ├── StoreDown       the store process can't be reached
+│       └── Unstorable      it holds a value that the store can't keep, now or ever
 ├── Disconnected            the sender went away; there is nobody to answer
 ├── StoreError              the store refuses a request that was understood
 │   ├── StoreInUse          another receiver holds the store: exit status 2
@@ -22,8 +23,10 @@ ReceiverError
 ├── BadCopy                 what another receiver is said to have recorded can't be taken
 └── VideoError              the video can't be had
     ├── Hopeless            and never will: the attempt is a Fail
-    │   └── DeadLink        the link is refused by its host
+    │   ├── DeadLink        the link is refused by its host
+    │   └── Unreadable      an answer came, and nothing can be done with it
     └── Unfinished          this time: the attempt is retried
+        ├── Unreachable     nobody was there to be asked: nothing was sent
         └── FileChanged     the rest was asked for of a file that is another one by now
 """
 
@@ -103,6 +106,13 @@ class StoreDown(Unavailable):
     """The store process can't be reached, or went away before it answered."""
 
 
+class Unstorable(Unavailable):
+    """The store can't keep this one, whatever it is: a value in it is not what a row may hold.
+
+    Nothing is wrong with the store, and whatever came with it is kept.
+    """
+
+
 class Disconnected(ReceiverError):
     """The sender closed the connection before the body was complete."""
 
@@ -147,6 +157,10 @@ class DeadLink(Hopeless):
         self.status = status
 
 
+class Unreadable(Hopeless):
+    """An answer came, and nothing can be done with it; what was asked for may have been done."""
+
+
 class Unfinished(VideoError):
     """Trying again may help: a truncated download, a timeout, a 5xx.
 
@@ -156,6 +170,10 @@ class Unfinished(VideoError):
     def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Unreachable(Unfinished):
+    """There is no way to the other side at the moment; nothing of the request was sent."""
 
 
 class FileChanged(Unfinished):

@@ -172,7 +172,7 @@ class Family:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def open(self, listener: socket.socket) -> None:
-        """Answer senders, now that the store and the handlers are known; start all others."""
+        """Answer senders, now that the store and the handlers are known; start the other workers."""
         from receiver.front import Front
 
         self._front = Front(
@@ -191,9 +191,8 @@ class Family:
         await self._crew.start_others()
         if self._crew.workers:
             self._crew.watch()
-        await self._start_poller()
 
-    async def _start_poller(self) -> None:
+    async def start_poller(self) -> None:
         """Ask about videos, as soon as there is a provider that can be asked."""
         if self._front is not None and self._front.can_ask and self._poller.generation == 0:
             try:
@@ -217,7 +216,7 @@ class Family:
             self._front.use(config)
         self._crew.signal(signal.SIGHUP)
         self._poller.signal(signal.SIGHUP)
-        self._starting = asyncio.create_task(self._start_poller())
+        self._starting = asyncio.create_task(self.start_poller())
         self.log.info("settings.reloaded", sources=sorted(config.sources))
 
     # Ending: first nobody comes in, then nobody works, then nothing is kept open.

@@ -141,6 +141,7 @@ class Fetcher:
         offset: int = 0,
         if_range: str | None = None,
         deadline_seconds: float | None = None,
+        allow_private: bool = False,
     ) -> AsyncIterator[Download]:
         """Begin to download `url`, which must lie under `base`.
 
@@ -157,7 +158,8 @@ class Fetcher:
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(deadline_seconds):
-                    answer = await stack.enter_async_context(self.exchange("GET", target, asked))
+                    exchange = self.exchange("GET", target, asked, allow_private=allow_private)
+                    answer = await stack.enter_async_context(exchange)
                     await self._judge(answer, offset)
             except TimeoutError:
                 raise _past_deadline() from None

@@ -26,7 +26,7 @@ from receiver.partials import Part, opened
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_FILE_NAME = 255
-_STRIDE_BYTES = 32 << 20
+_STRIDE_BYTES = 4 << 20
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 

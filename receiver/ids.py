@@ -13,6 +13,11 @@ def event_id(unix_milliseconds: int, random: bytes) -> str:
     return _sorted("evt", unix_milliseconds, random)
 
 
+def submission_id(unix_milliseconds: int, random: bytes) -> str:
+    """Return "sub_" and 28 hex digits, in the same way."""
+    return _sorted("sub", unix_milliseconds, random)
+
+
 def replay_id(unix_milliseconds: int, random: bytes) -> str:
     """Return "rpl_" and 28 hex digits, in the same way."""
     return _sorted("rpl", unix_milliseconds, random)

@@ -69,7 +69,8 @@ EVENTS = {
     "worker.disconnected": "a worker lost the store and tries again",
     "worker.expired": "a worker was silent for a whole lease; its jobs were given back",
     "worker.stalled": "an async handler held the worker's loop for over a second",
-    "worker.killed": "a handler held the loop beyond its time; the worker ends itself and is replaced",
+    "worker.killed": "a handler held the loop too long, or did not stop; the worker ends and is replaced",
+    "worker.lapsed": "a worker can't renew its lease; it stops its handlers before that runs out, and ends",
     "poller.started": "providers are asked for videos of whose end nobody has told",
     "poller.stopped": "nobody is asked any more",
     "poller.disconnected": "the poller lost the store, or could not record an answer, and tries again",
@@ -85,6 +86,7 @@ EVENTS = {
     "job.retried": "an attempt failed; the job runs again later",
     "job.failed": "a job is dead",
     "job.cancelled": "a handler said that the event is not its business",
+    "settlement.refused": "what came of an attempt can't be stored; its job is dead, and says so",
     "job.lost": "an attempt ended after its claim had gone to somebody else",
     "handler.raised": "the traceback of a failed attempt",
     "video.resumed": "a download goes on with what an earlier attempt left",
@@ -101,11 +103,14 @@ _SECRET = re.compile(r"(?i)api[_-]?key|authorization|cookie|credential|passw|sec
 def configure(*, style: str = "auto", level: str = "info", waits: bool = True) -> None:
     """Set the form (auto, json, text) and the least severity, once, for this process.
 
+    `plain` is text without colours, `auto-plain` what auto is without them.
+
     A process that must not stand still when nobody reads its log sets `waits` to False: a thread
     writes the lines then, and `finish` comes before an end that Python does not notice.
     """
-    as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
-    renderer: Any = _Text(colors=sys.stderr.isatty()) if as_text else _json_line
+    is_terminal = sys.stderr.isatty()
+    as_text = style in ("text", "plain") or (style.startswith("auto") and is_terminal)
+    renderer: Any = _Text(colors=is_terminal and not style.endswith("plain")) if as_text else _json_line
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -222,6 +222,11 @@ class _Collector:
                 "oldest_ready_seconds",
             ),
             ("receiver_workers_alive", "Workers whose lease runs.", "workers"),
+            (
+                "receiver_lease_check_age_seconds",
+                "How long ago jobs of silent workers were last given back.",
+                "lease_check_seconds",
+            ),
             ("receiver_wal_bytes", "Size of the write-ahead log.", "wal_bytes"),
             ("receiver_watches_open", "Videos whose end is waited for.", "watches"),
         ):

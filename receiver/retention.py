@@ -49,6 +49,7 @@ class Report(NamedTuple):
     bytes: int = 0
     """Of the body files. Room in the database is used again, and its file does not shrink."""
     watches: int = 0
+    submissions: int = 0
 
     def __add__(self, other: object) -> Report:
         if not isinstance(other, Report):
@@ -101,7 +102,7 @@ async def keep_up(store: Upkeep, bodies: Bodies, ages: Ages, *, log: Any) -> Non
 def _report(pruned: Pruned, sizes: list[int | None]) -> Report:
     removed = [size for size in sizes if size is not None]
     rows = (pruned.events, pruned.deliveries, pruned.jobs, pruned.attempts)
-    return Report(*rows, len(removed), sum(removed), pruned.watches)
+    return Report(*rows, len(removed), sum(removed), pruned.watches, pruned.submissions)
 
 
 def _size(path: Path, before: float) -> int | None:

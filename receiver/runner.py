@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import orjson
-
-from receiver import dispatch, retry, settings, sources
+from receiver import dispatch, settings, sources
 from receiver.attempts import Attempts
 from receiver.backlog import Backlog
 from receiver.bodies import Bodies
@@ -20,16 +17,15 @@ from receiver.errands import Errands
 from receiver.errors import StoreError, Unavailable
 from receiver.fetch import Fetcher
 from receiver.heartbeat import Heartbeat
-from receiver.life import Move
 from receiver.lifeline import REPLACE_ME
 from receiver.loading import Loaded
-from receiver.model import utc
 from receiver.outcome import Retry
 from receiver.ration import Ration
 from receiver.router import Handler
 from receiver.settler import Settler
-from receiver.store.base import Row, Settlement
+from receiver.store.base import Row
 from receiver.store.remote import Remote
+from receiver.threads import Threads
 from receiver.watching import Patience
 
 _CLAIM_WAIT_MS = 10_000
@@ -38,12 +34,6 @@ _FULL_WAIT_MS = 250
 _RECONNECT_SECONDS = 0.05
 _STALE_LOOK_SECONDS = 1.0
 _DRAIN_SECONDS = 10.0
-_LOGGED = {
-    Move.FINISH: "job.finished",
-    Move.RETRY: "job.retried",
-    Move.FAIL: "job.failed",
-    Move.CANCEL: "job.cancelled",
-}
 
 
 class Worker:
@@ -72,15 +62,18 @@ class Worker:
         )
         # The receiver's own jobs are done by every worker, whatever it is narrowed to.
         self._handlers = {handler.name: handler for handler in (*loaded.handlers, *self._errands.handlers)}
-        self._threads = ThreadPoolExecutor(config.worker.concurrency, thread_name_prefix="handler")
+        self._threads = Threads(config.worker.concurrency, name="handler")
+        self._helpers = Threads(name="asyncio")
         self._running: dict[int, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
         self._slot_freed = asyncio.Event()
         self._backlog = Backlog(time.monotonic)
         self._ration = Ration(lambda untold: log.info("jobs.summed", worker=name, **untold))
-        self._settler = Settler(self._store, worker=name, log=log)
+        self._settler = Settler(self._store, worker=name, ration=self._ration, log=log)
         self._draining = asyncio.Event()
+        self._is_told_to_end = False
         self._needs_replacement = False
+        self._has_lapsed = False
         self._give_up_at: dict[int, tuple[float, Row]] = {}
         self._heartbeat = Heartbeat(
             config.database,
@@ -89,6 +82,8 @@ class Worker:
             jobs=self._held,
             due=self._due,
             attempts_of=lambda handler: self._handlers[handler].attempts,
+            runs=self._runs,
+            lapse=self._lapse,
             log=log,
         )
 
@@ -100,14 +95,16 @@ class Worker:
 
     def drain(self) -> None:
         """Take no more jobs, finish those that run, then end."""
+        self._is_told_to_end = True
         self._draining.set()
 
     async def run(self) -> int:
         """Work until `drain`; return the exit status."""
+        asyncio.get_running_loop().set_default_executor(self._helpers)  # what handlers start in threads
         self._heartbeat.start()
         self._log.info("worker.started", worker=self._name, handlers=sorted(self._handlers))
         claiming = asyncio.create_task(self._claim_forever())
-        claiming.add_done_callback(lambda _: self.drain())
+        claiming.add_done_callback(lambda _: self._draining.set())
         await self._draining.wait()
         self._log.info("worker.draining", worker=self._name, jobs=len(self._running))
         claiming.cancel()
@@ -118,6 +115,18 @@ class Worker:
         if not claiming.cancelled():  # it never ends by itself: this raises what ended it
             claiming.result()
         return REPLACE_ME if self._needs_replacement else 0
+
+    def _runs(self) -> bool:
+        """Whether a handler runs, as far as is known; may be called in any thread."""
+        return bool(self._running) or self._threads.are_busy or self._helpers.are_busy
+
+    def _lapse(self) -> None:
+        """Stop all handlers and end: the lease is about to run out, and somebody else gets their jobs."""
+        self._has_lapsed = self._needs_replacement = True
+        self._backlog.clear()
+        self._draining.set()
+        for task in list(self._running.values()):
+            task.cancel()
 
     def _due(self) -> list[tuple[float, Row]]:
         """The jobs that run, each with when it is out of time, on the monotonic clock."""
@@ -138,6 +147,11 @@ class Worker:
         if self._running:
             await asyncio.wait(self._running.values(), timeout=1.0)
         await self._settler.finish(seconds=1.0)
+        while self._has_lapsed and self._settler.jobs() and not self._is_told_to_end:
+            # Nothing runs any more, so that there is time for what was finished: the store may just restart.
+            await self._settler.finish(seconds=1.0)
+        if self._has_lapsed:
+            return  # its jobs are given back by whoever started it, or when the lease has run out
         self._heartbeat.stop()
         await self._store.close()  # first, so that no claim of ours is still being served
         with suppress(Unavailable, StoreError):  # else the lease runs out, or the next server gives them back
@@ -154,6 +168,7 @@ class Worker:
                 await self._wait_for_a_slot()
                 continue
             wait_ms = _FULL_WAIT_MS if is_limited or self._backlog else _CLAIM_WAIT_MS
+            asked_at = time.monotonic()
             try:
                 if is_in_doubt:
                     await self._disown_unheard_claims()
@@ -166,6 +181,7 @@ class Worker:
                 is_in_doubt = True
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 continue
+            self._heartbeat.confirm(asked_at)
             for row in rows:
                 self._backlog.put(row)
             self._start_what_may()
@@ -211,6 +227,8 @@ class Worker:
 
     def _start_what_may(self) -> None:
         """Start jobs that were claimed, as far as there are slots."""
+        if self._heartbeat.has_lapsed:
+            self._backlog.clear()
         while len(self._running) < self._slots and not self._draining.is_set():
             row = self._backlog.take(self._may_run)
             if row is None:
@@ -242,7 +260,7 @@ class Worker:
         if error is not None:  # a mistake of ours; the job must not hang on it
             name = type(error).__name__
             ran = dispatch.Ran(Retry(reason=f"{name} around the handler"), error_class=name)
-            self._conclude(handler, row, ran, self._log)
+            self._settler.conclude(handler, row, ran, self._log)
         self._start_what_may()
         self._slot_freed.set()
 
@@ -264,33 +282,7 @@ class Worker:
             threads=self._threads,
             log=log,
         )
-        self._conclude(handler, row, ran, log, seconds=round(time.monotonic() - began, 3))
+        self._settler.conclude(handler, row, ran, log, seconds=round(time.monotonic() - began, 3))
         if ran.is_abandoned:
             self._needs_replacement = True
-            self.drain()
-
-    def _conclude(self, handler: Handler, row: Row, ran: dispatch.Ran, log: Any, **fields: Any) -> None:
-        """Decide what becomes of the job, settle it, and tell."""
-        decision = retry.decide(
-            ran.outcome,
-            attempt=row["attempts"] + 1,
-            attempts=handler.attempts,
-            now_ms=(now := time.time_ns() // 1_000_000),
-            random=retry.luck_of(f"{row['id']}:{handler.name}"),
-            expires_at_ms=row["expires_at"],
-        )
-        result = None if decision.result is None else orjson.dumps(decision.result).decode()
-        self._settler.settle(
-            Settlement(
-                *(row["job"], row["claim"], decision.move, now),
-                *(decision.run_at_ms, decision.error, result, ran.error_class),
-            )
-        )
-        if decision.move is Move.FINISH and not self._ration.allows("finished"):
-            return
-        if decision.error is not None:
-            fields["reason"] = decision.error
-        if decision.run_at_ms is not None:
-            fields["run_at"] = utc(decision.run_at_ms).isoformat(timespec="seconds")
-        tell = log.error if decision.move is Move.FAIL else log.info
-        tell(_LOGGED[decision.move], **fields)
+            self._draining.set()

@@ -1,7 +1,7 @@
 """From a stream of bytes to a finished video file: judged, hashed, written and named on the way.
 
-Disk and hash work in a thread on one piece while the next one arrives, so that the loop stays free
-and memory holds a few pieces, whatever the size of the video. What came of a download that broke off
+Disk and hash work in a thread each on a few pieces while the next ones arrive, so that the loop stays
+free and memory holds a few pieces, whatever the size of the video. What came of a download that broke off
 is kept, and the next attempt goes on with it.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ from receiver.media import HEAD_BYTES, VIDEO, Container, Medium, describe
 from receiver.stream import Kept, VideoStream
 
 PIECE_BYTES = 1 << 20
+_PIECES_BEHIND = 3
+"""So that neither thread waits for the loop to hand it the next piece."""
 _TELL_SECONDS = 10.0
 
 
@@ -122,34 +126,24 @@ def save_bytes(content: bytes, *, target: Target, name: str) -> Saved:
 
 
 async def _pour(chunks: AsyncIterator[bytes], sink: _Sink, progress: Progress, medium: Medium) -> Container:
-    """Write a stream, one piece behind. Return its container; raise Hopeless when it is something else."""
+    """Write a stream, a few pieces behind. Return its container; raise Hopeless when it is something else."""
     container: Container | None = None
-    busy: list[asyncio.Future[None]] = []
+    busy: deque[asyncio.Future[Any]] = deque()
     try:
         async with aclosing(_pieces(chunks)) as pieces:
             async for piece in pieces:
                 container = container or _recognise(sink.head or piece, medium)
-                for work in busy:
-                    await work
+                if len(busy) == _PIECES_BEHIND:
+                    await busy.popleft()
                 progress.reached(sink.bytes, sink.total)
-                busy = _begin(sink, piece)
+                busy.append(sink.put(piece))
     except Unfinished:
-        if busy:  # it belongs to what the next attempt goes on with
-            await asyncio.wait(busy)
+        for work in busy:  # it belongs to what the next attempt goes on with
+            await work
         raise
     for work in busy:
         await work
     return container or _recognise(sink.head, medium)
-
-
-def _begin(sink: _Sink, piece: bytes) -> list[asyncio.Future[None]]:
-    """Write a piece and, in another thread, add it to the checksum."""
-    loop = asyncio.get_running_loop()
-    busy = [loop.run_in_executor(None, work, piece) for work in (sink.write, sink.digest)]
-    for work in busy:
-        # When the stream fails first, nobody will ask what became of it.
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return busy
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -196,9 +190,12 @@ class _Sink:
         self._key = link and hashlib.sha256(f"{target.event_id} {link}".encode()).hexdigest()
         self._lock = Lock()
         self._is_closed = False
+        self._has_failed = False
         self._directory: OutputDirectory | None = None
         self._partial: Partial | None = None
         self._sha256 = hashlib.sha256()
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._digester = ThreadPoolExecutor(1, "digest")
 
     def open(self) -> None:
         """Create the file, or open what an earlier attempt kept and take its checksum so far."""
@@ -221,10 +218,25 @@ class _Sink:
         elif self.head and self._progress is not None:
             self._progress.resumed(offset)
 
+    def put(self, piece: bytes) -> asyncio.Future[Any]:
+        """Write a piece and add it to the checksum, each in a thread of its own, after all before it."""
+        loop = asyncio.get_running_loop()
+        both = ((self._writer, self.write), (self._digester, self.digest))
+        work = asyncio.gather(*(loop.run_in_executor(thread, do, piece) for thread, do in both))
+        # When the stream fails first, nobody will ask what became of it.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return work
+
     def write(self, piece: bytes) -> None:
-        """Append a piece."""
+        """Append a piece; after one that failed there is no place for another."""
         with self._lock:
-            self._opened().write(piece)
+            if self._has_failed:
+                raise OSError("an earlier piece could not be written")
+            try:
+                self._opened().write(piece)
+            except OSError:
+                self._has_failed = True
+                raise
             self.bytes += len(piece)
 
     def digest(self, piece: bytes) -> None:
@@ -239,6 +251,8 @@ class _Sink:
 
     def close(self, *, keep: bool = False) -> None:
         """Give everything back; a file that was not committed is gone, or kept."""
+        for thread in (self._writer, self._digester):
+            thread.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._is_closed = True
             if self._partial is not None:

@@ -37,6 +37,16 @@ def read_secret(secret: str) -> bytes:
     return key
 
 
+def read_keys(secret: str) -> list[bytes]:
+    """Read the keys that a secret may mean to whoever signs.
+
+    Without `whsec_` before it the specification's libraries take a secret as base64, and OpenAI's own
+    package takes the text as it stands. Raise ValueError as `read_secret` does.
+    """
+    key = read_secret(secret)
+    return [key] if secret.startswith(_PREFIX) else [key, secret.encode("ascii")]
+
+
 class Signature:
     """The running signature of one message under each of `keys`; `update` it with the body's bytes."""
 

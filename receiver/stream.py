@@ -120,6 +120,7 @@ async def _linked(
                 place.url,
                 base=place.base,
                 headers=place.headers,
+                allow_private=place.allow_private,
                 offset=received,
                 if_range=etag,
                 deadline_seconds=seconds_left(),

@@ -21,7 +21,7 @@ import httpx
 
 from receiver import egress
 from receiver.connection import connect
-from receiver.errors import Hopeless, Unfinished
+from receiver.errors import Hopeless, Unfinished, Unreachable
 from receiver.upload import Upload
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -138,22 +138,24 @@ def _outgoing(
 
 @contextmanager
 def _network_errors() -> Iterator[None]:
-    """Turn whatever the network does into Unfinished, with the kind of error and nothing else.
+    """Turn whatever the network does into Unfinished or Unreachable, with the kind of error and nothing else.
 
     The original is not chained: its text can quote what the other side sent.
     """
     try:
         yield
     except httpcore.TimeoutException as error:
-        raise Unfinished(f"the other side was silent for too long ({type(error).__name__})") from None
+        kind = Unreachable if isinstance(error, httpcore.ConnectTimeout) else Unfinished
+        raise kind(f"the other side was silent for too long ({type(error).__name__})") from None
     except httpcore.ProtocolError as error:
         raise Unfinished(f"the answer was cut off or is not HTTP ({type(error).__name__})") from None
     except httpcore.NetworkError as error:
+        kind = Unreachable if isinstance(error, httpcore.ConnectError) else Unfinished
         if _has_cause(error, ssl.SSLCertVerificationError):
-            raise Unfinished("the server's certificate could not be verified") from None
+            raise kind("the server's certificate could not be verified") from None
         if _has_cause(error, ssl.SSLError):
-            raise Unfinished("TLS could not be agreed on") from None
-        raise Unfinished(f"the connection failed ({type(error).__name__})") from None
+            raise kind("TLS could not be agreed on") from None
+        raise kind(f"the connection failed ({type(error).__name__})") from None
 
 
 def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
@@ -193,7 +195,7 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         try:
             return await self._resolver(host, port)
         except (OSError, UnicodeError):
-            raise Unfinished("the host's name could not be resolved") from None
+            raise Unreachable("the host's name could not be resolved") from None
 
     async def _first_answering(
         self, addresses: Sequence[str], port: int, timeout: float | None

@@ -9,6 +9,7 @@ from datetime import timedelta
 import orjson
 
 from receiver.body import read_small
+from receiver.errors import BadBody
 from receiver.record import Arrival
 from receiver.recording import Plans, arrival_of
 from receiver.settings.tables import WatchSettings
@@ -52,6 +53,8 @@ def new_watch(source: Source, video_id: str, patience: Patience, *, now: int) ->
     """A watch of a video. Raise BadBody for an id that no video could have."""
     body = orjson.dumps(source.watch_expired(video_id, ""))
     news = source.read(orjson.loads(body), Admission(video_id), body, Digests(None))
+    if news.video_id != video_id:
+        raise BadBody("the id is empty")
     return NewWatch(source.name, source.kind, news.identity, news.video_id, *patience.until(now))
 
 

@@ -90,7 +90,11 @@ async def _work(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.drain)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    return await worker.run()
+    status = await worker.run()
+    if status:
+        logs.finish()
+        os._exit(status)  # now: to close the loop is to wait for threads that nothing can stop
+    return status
 
 
 def _onward(config: settings.Settings, options: argparse.Namespace) -> Router | None:

@@ -31,6 +31,8 @@ COMMANDS = {
     "backup": ("upkeep", "Copy the database while the server runs."),
     "rejections": ("events", "List the last requests that were not believed."),
     "listen": ("listen", "Follow another receiver: record and handle its events here."),
+    "submit": ("submit", "Ask a provider for a video, and see to it that its end is heard of."),
+    "videos": ("videos", "List the videos that a provider has, or change one."),
     "send": ("send", "Post a sample callback with the configured credentials."),
     "sandbox": ("sandbox", "Serve stand-ins for the providers' APIs on this machine."),
     "demo": ("demo", "See it all: from nothing to videos on disk."),

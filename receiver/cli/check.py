@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,9 +99,11 @@ def _check_store(config: Settings, found: _Findings) -> None:
                 "store",
                 f"{status['jobs']['dead']} jobs are dead; see `receiver events --state dead`",
             )
+        await _check_submissions(store, found)
         newest = await store.events(_any(), limit=1, before=None)
         if newest and newest[0]["received_at"] > now_ms() + _SKEW_MS:
             found.add("warning", "clock", "the newest event is from the future; the clock was set back")
+        await _check_watches(config, store, found)
         await _check_bodies(config, store, found)
 
     try:
@@ -109,10 +112,30 @@ def _check_store(config: Settings, found: _Findings) -> None:
         found.add("error", "store", str(error))
 
 
+async def _check_submissions(store: Any, found: _Findings) -> None:
+    from receiver.cli.submit import ANSWERED_MS
+
+    unclear = await store.submissions.unclear(before=now_ms() - ANSWERED_MS)
+    if unclear:
+        found.add(
+            "warning",
+            "submissions",
+            f"{len(unclear)} may have been paid for without anybody knowing the video; see "
+            "`receiver submit --list`, and forget what was looked into: --forget SUBMISSION",
+        )
+
+
 def _any() -> Any:
     from receiver.store.base import EventFilter
 
     return EventFilter()
+
+
+async def _check_watches(config: Settings, store: Any, found: _Findings) -> None:
+    watched = Counter(watch.source for watch in await store.watches.page(limit=10_000))
+    for name in sorted(watched.keys() - config.sources.keys()):
+        text = f"nobody asks about {watched[name]} videos of {name}, which is not configured any more"
+        found.add("warning", "watches", text)
 
 
 async def _check_bodies(config: Settings, store: Any, found: _Findings) -> None:

@@ -18,16 +18,12 @@ import click
 from receiver.cli.options import Common, common
 from receiver.cli.output import bytes_in_words
 from receiver.cli.setup import fresh_credentials, write_configuration
-from receiver.cli.template import configuration
+from receiver.cli.template import Credentials, configuration
+from receiver.cli.wishes import wishes
 from receiver.errors import CommandFailed
 
 _PATIENCE_SECONDS = 60.0
 _STOP_SECONDS = 25.0
-_VIDEOS = (
-    {"title": "Photosynthesis in plants", "upload_to_s3": True},
-    {"title": "Scalars and vectors", "upload_to_s3": False},
-    {"title": "A short history of the telescope", "upload_to_s3": True},
-)
 
 
 @click.command
@@ -43,8 +39,8 @@ _VIDEOS = (
 def demo(options: Common, *, once: bool, directory: Path) -> None:
     """See it all work on this machine: from nothing to videos on disk.
 
-    Starts a stand-in for the video API and a receiver, asks for a few videos, and shows which
-    callback came, which handler ran, and which file was written. Then it keeps serving.
+    Starts stand-ins for three video APIs and a receiver, asks each for a video or two, and shows which
+    news came, which handler ran, and which file was written. Then it keeps serving.
     """
     stage = _Stage(directory, as_json=options.as_json)
     asyncio.run(stage.play(once=once))
@@ -84,13 +80,13 @@ class _Stage:
         credentials = fresh_credentials()
         api = Options(port=0, organization_id=credentials.organization_id, api_keys=(credentials.api_key,))
         async with serving(api, tell=self._sandbox_told) as sandbox_url:
-            config = self._configure(configuration(credentials, s3_base_url=f"{sandbox_url}/videofs"))
+            config = self._configure(configuration(credentials, sandbox_url=sandbox_url))
             self.tell(
-                "sandbox.started", f"a stand-in for the video API listens at {sandbox_url}", url=sandbox_url
+                "sandbox.started", f"stand-ins for three video APIs listen at {sandbox_url}", url=sandbox_url
             )
             receiver = await self._start(config)
             reading = asyncio.create_task(self._read(receiver))
-            acting = asyncio.create_task(self._act(sandbox_url, credentials.api_key))
+            acting = asyncio.create_task(self._act(sandbox_url, credentials, config))
             stopping = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait([acting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -145,7 +141,7 @@ class _Stage:
             self.tell("server.started", f"the receiver is ready at {self.url}", url=self.url)
         elif event == "event.recorded":
             size = bytes_in_words(fields["bytes"])
-            text = f"callback: {fields['type']} of video {fields['video']}, {size}, recorded"
+            text = f"news: {fields['type']} of video {fields['video']}, {size}, recorded"
             self.tell(event, text, video=fields["video"], type=fields["type"])
         elif event == "job.started":
             self.tell(
@@ -183,33 +179,23 @@ class _Stage:
 
     def _sandbox_told(self, name: str, fields: Any) -> None:
         if name == "job.completed":
-            self.tell("sandbox.completed", f"the API has made video {fields.get('video_id')} and calls back")
+            self.tell("sandbox.completed", f"video {fields.get('video_id')} has been made")
 
-    async def _act(self, sandbox_url: str, api_key: str) -> None:
+    async def _act(self, sandbox_url: str, credentials: Credentials, config: Path) -> None:
         """Ask for the videos, wait for the files, compare them with what was made."""
         import httpx
 
         await self._until(lambda: bool(self.url), "the receiver did not start")
         async with httpx.AsyncClient(trust_env=False, base_url=sandbox_url, timeout=30) as client:
-            wanted: dict[str, dict[str, Any]] = {}
-            for video in _VIDEOS:
-                order = {
-                    **video,
-                    "script": f"About: {video['title']}.",
-                    "webhook_url": f"{self.url}/webhooks/opennote",
-                }
-                answer = await client.post(
-                    "/v1/video/create", json=order, headers={"Authorization": f"Bearer {api_key}"}
-                )
-                answer.raise_for_status()
-                video_id = answer.json()["video_id"]
-                wanted[video_id] = video
-                form = "as a link" if video["upload_to_s3"] else "inline"
-                self.tell(
-                    "video.asked", f'asked for "{video["title"]}" ({form}): video {video_id}', video=video_id
-                )
-            await self._until(lambda: wanted.keys() <= self.saved.keys(), "not all videos arrived in time")
-            await self._until(lambda: wanted.keys() <= self.probed, "not all videos were measured in time")
+            wanted: set[str] = set()
+            key, secret = credentials.api_key, credentials.webhook_secret
+            asked = wishes(client, url=self.url, api_key=key, webhook_secret=secret, config=config)
+            async for wish in asked:
+                wanted.add(wish.video_id)
+                text = f'asked {wish.source} for "{wish.title}" ({wish.form}): video {wish.video_id}'
+                self.tell("video.asked", text, video=wish.video_id, source=wish.source)
+            await self._until(lambda: wanted <= self.saved.keys(), "not all videos arrived in time")
+            await self._until(lambda: wanted <= self.probed, "not all videos were measured in time")
             for video_id in wanted:
                 await self._compare(client, video_id)
         self.tell(

@@ -12,7 +12,7 @@ import click
 
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import age, last_seen, local, now_ms, table, view_line, window
+from receiver.cli.output import brief, last_seen, local, now_ms, table, view_line, window
 from receiver.cli.story import tell
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def events(options: Common, *, limit: int, **wanted: Any) -> None:
     lines = [
         (
             row["id"],
-            age(row["received_at"], now=now),
+            brief(row["received_at"], now=now),
             row["source"],
             row["type"].removeprefix("video."),
             row["video_id"],
@@ -68,7 +68,7 @@ def events(options: Common, *, limit: int, **wanted: Any) -> None:
         )
         for row in rows
     ]
-    columns = ("event", "age", "source", "what", "video", "title", "marks", "jobs")
+    columns = ("event", "received", "source", "what", "video", "title", "marks", "jobs")
     table((*columns, "why") if state else columns, lines, empty="no events")
 
 
@@ -130,6 +130,13 @@ def _write_body(config: Settings, row: Row) -> None:
             raise CommandFailed(f"the body was removed {when}, as retention.bodies says") from error
         raise CommandFailed(f"the body file {row['body_sha256']} is gone") from error
     output.flush()
+
+
+def payload_of(row: Row) -> Any:
+    """The parsed body that an event was made of."""
+    import orjson
+
+    return orjson.loads(row["body"]) if row["body"] is not None else row["payload"]
 
 
 @click.command

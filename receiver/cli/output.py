@@ -14,15 +14,6 @@ import orjson
 if TYPE_CHECKING:
     from receiver.views import View
 
-_JUDGED = frozenset({"jobs", "marks", "outcome", "runs", "states", "status"})
-"""Columns in which words are coloured by what they mean."""
-_STYLES = {
-    r"\b(done|finished|yes)\b": "green",
-    r"\b(dead|failed|conflict)\b": "red",
-    r"\b(cancelled|stopped|no)\b": "yellow",
-    r"\b(ready|running|waiting|open)\b": "cyan",
-}
-
 
 def json_line(value: Mapping[str, Any]) -> None:
     """Print one object on one line."""
@@ -38,29 +29,13 @@ def view_line(view: View) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
     """Print a table that fits the window, or the line `empty`."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    lines = list(rows)
+    lines = [[plain(cell) for cell in row] for row in rows]
     if not lines:
         click.echo(empty, err=True)
         return
-    console = Console(file=sys.stdout, highlight=False)
-    drawn = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in drawn.columns:
-        column.overflow = "fold"
-    for line in lines:
-        cells = [Text(plain(cell)) for cell in line]
-        for name, cell in zip(columns, cells, strict=True):
-            if name in _JUDGED:  # where colours are wanted, and only there: rich sees to that
-                for words, style in _STYLES.items():
-                    cell.highlight_regex(words, style)
-        drawn.add_row(*cells)
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no window to fit
-    console.print(drawn)
+    from receiver.cli.tables import draw  # not above: only who shows a table pays for rich
+
+    draw(columns, lines)
 
 
 def painted(text: str, colour: str) -> str:
@@ -105,6 +80,13 @@ def when(unix_milliseconds: int, *, now: int) -> str:
     if unix_milliseconds > now:
         return f"{local(unix_milliseconds)} (in {age(now, now=unix_milliseconds)})"
     return f"{local(unix_milliseconds)} ({age(unix_milliseconds, now=now)} ago)"
+
+
+def brief(unix_milliseconds: int, *, now: int) -> str:
+    """The same, in as little room as tells it: the time of day today, else the day with it."""
+    text, today = local(unix_milliseconds), local(now)
+    shown = text[11:] if text[:10] == today[:10] else text[5:16] if text[:4] == today[:4] else text[:10]
+    return f"{shown} ({age(unix_milliseconds, now=now)} ago)"
 
 
 def length(milliseconds: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from receiver.cli.output import bytes_in_words, iso, json_line, now_ms, table, when
+from receiver.cli.output import brief, bytes_in_words, iso, json_line, now_ms, table
 
 if TYPE_CHECKING:
     from receiver.record import Wish
@@ -50,7 +50,7 @@ def _plan_table(planned: Sequence[Row]) -> None:
         said = [(job[0], _how(job[1], job[2])) for job in event["jobs"]]
         said += [(handler, f"no: {reason}") for handler, reason in event["left"]]
         for handler, how in said or [("-", "no handler wants it")]:
-            lines.append((event["id"], when(event["received_at"], now=now), *what, handler, how))
+            lines.append((event["id"], brief(event["received_at"], now=now), *what, handler, how))
     table(("event", "received", "source", "what", "video", "handler", "runs"), lines, empty="no events")
 
 

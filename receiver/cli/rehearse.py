@@ -52,7 +52,8 @@ def rehearse(
     loaded = _loaded(config, specs)
     cards = [handler.card for handler in loaded.handlers]
     check_names(named, [card.name for card in cards])
-    logs.configure(style="json" if options.as_json else "text", level=config.log.level)
+    plain = "plain" if config.log.format.endswith("plain") else "text"
+    logs.configure(style="json" if options.as_json else plain, level=config.log.level)
 
     async def act() -> list[Rehearsed]:
         async with temporary(options, config, file, is_partial=is_partial) as (store, here):

@@ -6,13 +6,15 @@ import signal
 from typing import TYPE_CHECKING
 
 import click
+import orjson
 
 from receiver.cli.events import with_store
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import iso, json_line, now_ms, table, when
+from receiver.cli.output import brief, iso, json_line, local, now_ms, table
 
 if TYPE_CHECKING:
     from receiver.replay import Standing
+    from receiver.store.base import Row
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -33,18 +35,30 @@ def replays(options: Common, *, replay_id: str, limit: int) -> None:
     lines = [
         (
             row["id"],
-            when(row["began_at"], now=now),
+            brief(row["began_at"], now=now),
             row["made_by"],
-            row["wanted"] if row["target"] is None else f"{row['wanted']} to {row['target']}",
+            row["status"],
             f"{row['events']:,} of {row['selected']:,}",
             f"{row['jobs']:,}" + (f", {row['failed']:,} failed" if row["failed"] else ""),
-            row["status"],
+            _of_what(row),
             " ".join(f"{state}:{count}" for state, count in row.get("states", {}).items()) or "-",
         )
         for row in rows
     ]
-    columns = ("replay", "began", "by", "of what", "events", "jobs", "status", "states")
+    columns = ("replay", "began", "by", "status", "events", "jobs", "of what", "states")
     table(columns, lines, empty="no replays")
+
+
+def _of_what(row: Row) -> str:
+    """Which events and handlers, in words."""
+    wanted = orjson.loads(row["wanted"])
+    ids, chosen = wanted.get("ids"), wanted.get("filter", {})
+    said = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "") if ids else ""
+    said = said or " ".join(
+        f"{name}={local(value) if name in ('since', 'until') else value}" for name, value in chosen.items()
+    )
+    parts = [said or "all", *wanted.get("handlers", []), *(["again"] if wanted.get("again") else [])]
+    return "; ".join([*parts, *([f"to {row['target']}"] if row["target"] else [])])
 
 
 def tell(standing: Standing, *, as_json: bool, what: str) -> None:

@@ -12,9 +12,6 @@ from typing import Any
 
 _MARK = "@@video@@"
 _PIECE = 3 * 2**18  # a multiple of three bytes, so that each piece encodes without padding
-KINDS = ("completed", "failed", "progress", "unknown")
-THIN_KINDS = ("completed", "failed", "unknown")
-"""OpenAI tells of ends only; what is unknown is an event of another type."""
 _STATUS = {"completed": "completed", "failed": "failed", "progress": "pending", "unknown": "archived"}
 
 
@@ -26,13 +23,15 @@ class Sample:
     before: bytes
     video: Path | None
     after: bytes
+    is_encoded: bool = True
+    """Whether the file goes out as base64, not as it is."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield self.before
         if self.video is not None:
             with self.video.open("rb") as file:
                 while piece := file.read(_PIECE):
-                    yield base64.b64encode(piece)
+                    yield base64.b64encode(piece) if self.is_encoded else piece
         yield self.after
 
 

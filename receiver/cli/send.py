@@ -3,100 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
 from receiver.cli import sample
-from receiver.cli.options import Common, Text, common
-from receiver.cli.output import json_line
+from receiver.cli.catalogue import CATALOGUE, REFUSED, Call, Wish, own
+from receiver.cli.options import Common, Rate, Text, common
+from receiver.cli.output import json_line, table
 from receiver.errors import CommandFailed, UsageError
 
 if TYPE_CHECKING:
     import httpx
 
-    from receiver.settings import OpenaiSettings, OpennoteSettings, Settings, SourceSettings
+    from receiver.settings import Settings, SourceSettings
 
 _TIMEOUT_SECONDS = 120.0
-_OK = range(200, 300)
-
-
-class _Parcel(Protocol):
-    """What is sent, but for the id."""
-
-    @property
-    def target(self) -> str:
-        """Where to."""
-        ...
-
-    async def post(self, client: httpx.AsyncClient, video_id: str) -> httpx.Response:
-        """Send it for a video."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
-class _StatusObject:
-    """A callback of Opennote."""
+class _Order:
+    """What is sent, and how often."""
 
-    kind: str
-    video: Path | None
-    url: str | None
-    source: OpennoteSettings
     target: str
-
-    async def post(self, client: httpx.AsyncClient, video_id: str) -> httpx.Response:
-        from receiver.sources.opennote import callback_headers
-
-        now = datetime.now(UTC).isoformat()
-        body = sample.opennote(self.kind, video_id=video_id, video=self.video, url=self.url, timestamp=now)
-        key = self.source.api_keys[0].get_secret_value()
-        headers = callback_headers(self.source.organization_id, key, video_id=video_id)
-        headers["Content-Length"] = str(body.length)
-
-        async def pieces() -> AsyncIterator[bytes]:
-            for piece in body:
-                yield piece
-
-        return await client.post(self.target, content=pieces(), headers=headers)
-
-
-@dataclass(frozen=True, slots=True)
-class _ThinEvent:
-    """A callback of OpenAI; the same video's has the same id of the message, as when it is sent again."""
-
-    kind: str
-    source: OpenaiSettings
-    target: str
-
-    async def post(self, client: httpx.AsyncClient, video_id: str) -> httpx.Response:
-        from receiver.signing import Signer
-
-        now = datetime.now(UTC)
-        body = sample.openai(self.kind, video_id=video_id, at=int(now.timestamp()))
-        message = hashlib.sha256(f"{video_id} {self.kind}".encode()).hexdigest()[:24]
-        signer = Signer([self.source.webhook_secrets[0].get_secret_value()])
-        headers = signer.headers(f"wh_{message}", at=now, body=body)
-        return await client.post(
-            self.target, content=body, headers={"Content-Type": "application/json", **headers}
-        )
+    calls: Callable[[str, datetime], Sequence[Call]]
+    """Of a video's id and a time: one callback, or several that belong together."""
+    video_id: str | None
+    repeat: int
+    rate: float | None
 
 
 @click.command
-@click.argument("source", type=Text())
+@click.argument("source", type=Text(), required=False)
 @click.option(
     "--type",
-    "kind",
+    "name",
     type=Text(),
     default="completed",
     show_default=True,
-    help=f"One of {', '.join(sample.KINDS)}.",
+    help="An event type, or an oddity that senders are known for; --list names them.",
+)
+@click.option("--list", "is_list", is_flag=True, help="List what can be sent, of every kind of source.")
+@click.option(
+    "--payload",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Send this file as the body, byte for byte.",
 )
 @click.option(
     "--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Carry this file inline."
@@ -109,6 +66,7 @@ class _ThinEvent:
 @click.option(
     "--repeat", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="Send so many."
 )
+@click.option("--rate", type=Rate(), metavar="N/s", help="At most so many a second (or /m, /h).")
 @click.option(
     "--to",
     type=Text(),
@@ -119,13 +77,16 @@ class _ThinEvent:
 def send(
     options: Common,
     *,
-    source: str,
-    kind: str,
+    source: str | None,
+    name: str,
+    is_list: bool,
+    payload: Path | None,
     video: Path | None,
     inline: bool,
     url: str | None,
     video_id: str | None,
     repeat: int,
+    rate: float | None,
     to: str | None,
 ) -> None:
     """Post a sample callback of SOURCE with the configured credentials.
@@ -133,37 +94,73 @@ def send(
     One of OpenAI is thin: the receiver looks its video up before any handler runs.
     With --id, --repeat sends that video's callback again and again; without, each has its own id.
     """
+    if is_list:
+        _list(as_json=options.as_json)
+        return
+    if source is None:
+        raise UsageError("which source? Its name is that of its table: [sources.NAME]")
     config = options.settings()
-    table = config.sources.get(source)
-    if table is None:
+    settings = config.sources.get(source)
+    if settings is None:
         known = ", ".join(sorted(config.sources)) or "none"
         raise UsageError(f"no source {source!r} is configured; configured: {known}")
     target = f"{_base(config, to)}/webhooks/{source}"
-    told = kind.removeprefix("video.").replace("pending", "progress")
     carried = video or (sample.packaged_video() if inline else None)
-    parcel = _parcel(source, table, told, carried, url, target)
-    refused = asyncio.run(_send_all(parcel, video_id, repeat, as_json=options.as_json))
+    _check(source, settings, name, carried, url, payload)
+    order = _Order(target, _making(settings, name, carried, url, payload), video_id, repeat, rate)
+    refused, sent = asyncio.run(_send_all(order, as_json=options.as_json))
     if refused:
-        raise CommandFailed(f"{refused} of {repeat} were not accepted")
+        wished = "accepted" if name not in REFUSED else "refused"
+        raise CommandFailed(f"{refused} of {sent} were not {wished}")
 
 
-def _parcel(
-    name: str, table: SourceSettings, kind: str, video: Path | None, url: str | None, target: str
-) -> _Parcel:
-    if table.kind == "openai-compatible":
-        mend = f"it is asked instead: receiver watch {name} VIDEO_ID"
-        raise UsageError(f"{name} is a gateway that never calls, so there is no callback to send; {mend}")
-    kinds = sample.THIN_KINDS if table.kind == "openai" else sample.KINDS
-    if kind not in kinds:
-        raise UsageError(f"--type: must be one of {', '.join(kinds)}")
-    if table.kind == "openai":
-        if video or url:
-            raise UsageError(f"the callbacks of {name} carry no video: leave --video, --inline and --url out")
-        return _ThinEvent(kind, table, target)
-    if kind != "completed":
-        return _StatusObject(kind, None, None, table, target)
+def _list(*, as_json: bool) -> None:
+    """What can be sent, by kind."""
+    lines = [(kind, name, entry.says) for kind, names in CATALOGUE.items() for name, entry in names.items()]
+    if as_json:
+        for kind, name, says in lines:
+            json_line({"kind": kind, "type": name, "says": says})
+        return
+    table(("kind", "type", "is"), lines, empty="nothing")
+
+
+def _check(
+    source: str,
+    settings: SourceSettings,
+    name: str,
+    video: Path | None,
+    url: str | None,
+    payload: Path | None,
+) -> None:
+    """Refuse what this kind of source does not send. Raise UsageError."""
+    if settings.kind not in CATALOGUE:
+        mend = f"it is asked instead: receiver watch {source} VIDEO_ID"
+        raise UsageError(f"{source} is a gateway that never calls, so there is no callback to send; {mend}")
+    if payload is not None and (video or url):
+        raise UsageError("--payload is the whole body: leave --video, --inline and --url out")
+    if settings.kind == "openai" and (video or url):
+        raise UsageError(f"the callbacks of {source} carry no video: leave --video, --inline and --url out")
+    names = CATALOGUE[settings.kind]
+    if _plain(name) not in names:
+        raise UsageError(f"--type: must be one of {', '.join(names)}")
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("video.").replace("pending", "progress")
+
+
+def _making(
+    settings: SourceSettings, name: str, video: Path | None, url: str | None, payload: Path | None
+) -> Callable[[str, datetime], Sequence[Call]]:
     carried = video or (None if url else sample.packaged_video())
-    return _StatusObject(kind, carried, url, table, target)
+
+    def calls(video_id: str, at: datetime) -> Sequence[Call]:
+        wish = Wish(video_id, at, carried, url)
+        if payload is not None:
+            return [own(settings.kind, settings, wish, payload)]
+        return CATALOGUE[settings.kind][_plain(name)].calls(settings, wish)
+
+    return calls
 
 
 def _base(config: Settings, to: str | None) -> str:
@@ -183,25 +180,48 @@ def _base(config: Settings, to: str | None) -> str:
     return (to or own).rstrip("/")
 
 
-async def _send_all(parcel: _Parcel, video_id: str | None, repeat: int, *, as_json: bool) -> int:
-    """Send one after the other; return how many were not accepted."""
+async def _send_all(order: _Order, *, as_json: bool) -> tuple[int, int]:
+    """Send one after the other; return how many were not answered as they should be, of how many."""
     import httpx
 
-    refused = 0
+    from receiver.tempo import Tempo
+
+    refused = sent = 0
     started = time.time_ns()
+    tempo = Tempo(order.rate)
     async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
-        for number in range(repeat):
-            chosen = video_id or f"sample-{started:x}-{number}"
-            try:
-                answer = await parcel.post(client, chosen)
-            except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
-                raise CommandFailed(
-                    f"{parcel.target} can't be reached: {reason}; is `receiver serve` running?"
-                ) from error
-            refused += answer.status_code not in _OK
-            if as_json:
-                json_line({"video_id": chosen, "status": answer.status_code, "answer": answer.json()})
-            else:
-                click.echo(f"{answer.status_code} {answer.text}  (video {chosen})")
-    return refused
+        for number in range(order.repeat):
+            await tempo.wait()
+            chosen = order.video_id or f"sample-{started:x}-{number}"
+            for call in order.calls(chosen, datetime.now(UTC)):
+                answer = await _post(client, order.target, call)
+                sent += 1
+                refused += answer.status_code != call.expected
+                if as_json:
+                    json_line({"video_id": chosen, "status": answer.status_code, "answer": _said(answer)})
+                else:
+                    click.echo(f"{answer.status_code} {answer.text}  (video {chosen})")
+    return refused, sent
+
+
+async def _post(client: httpx.AsyncClient, target: str, call: Call) -> httpx.Response:
+    import httpx
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in call:
+            yield piece
+
+    headers = {**call.headers, "Content-Length": str(call.length)}
+    try:
+        return await client.post(target, content=pieces(), headers=headers)
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise CommandFailed(f"{target} can't be reached: {reason}; is `receiver serve` running?") from error
+
+
+def _said(answer: httpx.Response) -> Any:
+    """What was answered, as JSON; as text where somebody else answers."""
+    try:
+        return answer.json()
+    except ValueError:
+        return answer.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 from dataclasses import asdict
@@ -43,6 +44,7 @@ def fresh_credentials() -> Credentials:
         organization_id=f"org_dev_{secrets.token_hex(6)}",
         api_key=f"dev_{secrets.token_urlsafe(24)}",
         admin_token=secrets.token_urlsafe(24),
+        webhook_secret="whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),
     )
 
 

@@ -46,7 +46,13 @@ def _story(row: Row, marks: str, now: int) -> Iterator[str]:
         "title": row["title"] or "-",
         "status": row["status"] or "-",
         "received": _received(row["deliveries"], now),
+        **(
+            {"copied": f"{when(row['copied_at'], now=now)}, from another receiver"}
+            if row["copied_at"]
+            else {}
+        ),
         "body": _body(row, now),
+        **({"looked up": _looked_up(row["object"])} if row["object"] else {}),
         "event key": f"{row['identity']}:{row['what']}",
         **({"watch": _watch(row["watch"], now)} if row["watch"] else {}),
         "marks": marks or "-",
@@ -90,6 +96,12 @@ def _body(row: Row, now: int) -> str:
     return said
 
 
+def _looked_up(found: Row) -> str:
+    """What the provider said of the video when it was asked."""
+    said = [f"{name} {found[name]}" for name in ("status", "model", "seconds", "size") if found.get(name)]
+    return ", ".join(said) or "the provider knows it"
+
+
 def _job(job: Row, attempts: Sequence[Row], jobs: Sequence[Row], now: int) -> Iterator[str]:
     replay = f" (replay {job['replay']})" if job["replay"] else ""
     yield f"  {job['handler']}{replay}: {_state(job, len(attempts), jobs, now)}"
@@ -117,7 +129,8 @@ def _state(job: Row, attempts: int, jobs: Sequence[Row], now: int) -> str:
         tried = f" after {attempts} attempts" if attempts > 1 else ""
         return f"{state}{ended}{tried}"
     if state == "waiting":
-        others = [other["state"] for other in jobs if other["handler"] == job["waits_for"]]
+        before = (job["waits_for"], job["replay"])
+        others = [other["state"] for other in jobs if (other["handler"], other["replay"]) == before]
         return f"waiting for {job['waits_for']}, which is {others[-1] if others else 'not there'}"
     if state == "ready":
         alone = ", by itself, as its worker died" if job["crashes"] else ""

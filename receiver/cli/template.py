@@ -12,6 +12,8 @@ class Credentials:
     organization_id: str
     api_key: str
     admin_token: str
+    webhook_secret: str
+    """For OpenAI-style callbacks, `whsec_…`."""
 
 
 _TEXT = """\
@@ -37,18 +39,7 @@ token = "{admin_token}"
 kind = "opennote"
 organization_id = "{organization_id}"
 api_keys = ["{api_key}"]
-{s3_base_url}
-
-# [sources.openai]          # OpenAI: signed callbacks, welcome at /webhooks/openai
-# kind = "openai"
-# webhook_secrets = ["whsec_…"]
-# api_key = "sk-…"
-
-# [sources.ope]             # a gateway that speaks OpenAI's API and never calls: it is asked
-# kind = "openai-compatible"
-# api_key = "sk-…"
-# api_url = "https://api-platform.ope.ai/v1"
-
+{others}
 [handlers]
 load = [                    # names, modules, or files such as "my_handlers.py"
     "save_video",
@@ -59,14 +50,51 @@ load = [                    # names, modules, or files such as "my_handlers.py"
 directory = "videos"
 """
 
-_REAL_S3 = '# s3_base_url = "http://127.0.0.1:8100/videofs"   # where `receiver sandbox` keeps its videos'
+_REAL = """\
+# s3_base_url = "http://127.0.0.1:8100/videofs"   # where `receiver sandbox` keeps its videos
+
+# [sources.openai]          # OpenAI: signed callbacks, welcome at /webhooks/openai
+# kind = "openai"
+# webhook_secrets = ["whsec_…"]
+# api_key = "sk-…"
+
+# [sources.ope]             # a gateway that speaks OpenAI's API and never calls: it is asked
+# kind = "openai-compatible"
+# api_key = "sk-…"
+# api_url = "https://api-platform.ope.ai/v1"
+"""
+_SANDBOX = """\
+s3_base_url = "{sandbox_url}/videofs"
+api_url = "{sandbox_url}"
+
+[sources.openai]            # signed callbacks, welcome at /webhooks/openai
+kind = "openai"
+webhook_secrets = ["{webhook_secret}"]
+api_key = "{api_key}"
+api_url = "{sandbox_url}/v1"
+
+[sources.gateway]           # speaks OpenAI's API and never calls: it is asked
+kind = "openai-compatible"
+api_key = "{api_key}"
+api_url = "{sandbox_url}/compatible/v1"
+
+[watch]
+first_interval = "1s"       # the sandbox is quick
+"""
 
 
-def configuration(credentials: Credentials, *, s3_base_url: str | None = None) -> str:
-    """Write a commented configuration with these credentials."""
+def configuration(credentials: Credentials, *, sandbox_url: str | None = None) -> str:
+    """Write a commented configuration with these credentials, for a sandbox's providers if there is one."""
+    others = _REAL
+    if sandbox_url:
+        others = _SANDBOX.format(
+            sandbox_url=sandbox_url,
+            api_key=credentials.api_key,
+            webhook_secret=credentials.webhook_secret,
+        )
     return _TEXT.format(
         admin_token=credentials.admin_token,
         organization_id=credentials.organization_id,
         api_key=credentials.api_key,
-        s3_base_url=f's3_base_url = "{s3_base_url}"' if s3_base_url else _REAL_S3,
+        others=others,
     )

@@ -36,13 +36,21 @@ def load(option: str | None = None, *, is_needed: bool = True) -> Settings:
     path = config_file(option)
     overrides = _environment(os.environ)
     if path.is_file():
-        return parse(_merge(_read(path), overrides), folder=path.absolute().parent, file=path)
+        return _painted(parse(_merge(_read(path), overrides), folder=path.absolute().parent, file=path))
     is_named = option is not None or bool(os.environ.get("RECEIVER_CONFIG"))
     if is_named or (is_needed and "sources" not in overrides):
         mend = "write one with `receiver init`, or name one with --config"
         raise SettingsError(f"no configuration at {path}; {mend}")
     # A container may be configured by its environment alone.
-    return parse(overrides, folder=Path.cwd())
+    return _painted(parse(overrides, folder=Path.cwd()))
+
+
+def _painted(config: Settings) -> Settings:
+    """Let the log do without colours where NO_COLOR is set (no-color.org): its formats have plain ones."""
+    if not os.environ.get("NO_COLOR") or config.log.format == "json":
+        return config
+    plain = {"auto": "auto-plain", "text": "plain"}[config.log.format]
+    return config.model_copy(update={"log": config.log.model_copy(update={"format": plain})})
 
 
 def parse(tables: dict[str, Any], *, folder: Path, file: Path | None = None) -> Settings:

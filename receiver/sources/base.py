@@ -94,6 +94,8 @@ class LinkedVideo:
     url: str
     base: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    allow_private: bool = False
+    """Whether its host may be in a private network: only for an address that the operator has configured."""
 
 
 @dataclass(frozen=True, slots=True)

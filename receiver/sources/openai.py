@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from receiver.model import EventType, Payload
 from receiver.settings import CompatibleSettings, OpenaiSettings
-from receiver.signing import LONGEST_HEADER, MOST_SIGNATURES, Signature, Signer, read_secret
+from receiver.signing import LONGEST_HEADER, MOST_SIGNATURES, Signature, Signer, read_keys
 from receiver.sources import video_object
 from receiver.sources.base import (
     RETRIEVE,
@@ -85,7 +85,8 @@ class Gateway:
         if video_id is None or variant not in self.variants:
             return None
         query = "" if variant == video_object.VIDEO else f"?variant={variant}"
-        return LinkedVideo(f"{self._video_url(video_id)}/content{query}", self._api_url, self._headers)
+        url = f"{self._video_url(video_id)}/content{query}"
+        return LinkedVideo(url, self._api_url, self._headers, allow_private=True)
 
     def first_job(self, type: EventType, via: str) -> str | None:  # noqa: A002 - the event's own word
         """None: an answer of the API says it all."""
@@ -125,7 +126,8 @@ class Openai(Gateway):
         """`clock` gives unix seconds."""
         super().__init__(name, settings, redactor_key=redactor_key)
         self._signer = Signer([settings.webhook_secrets[0].get_secret_value()])
-        self._secrets = [read_secret(secret.get_secret_value()) for secret in settings.webhook_secrets]
+        secrets = [secret.get_secret_value() for secret in settings.webhook_secrets]
+        self._secrets = [key for secret in secrets for key in read_keys(secret)]
         self._clock = clock
 
     def admit(self, headers: Headers) -> Admission | Denied:

@@ -36,6 +36,9 @@ _STATUSES = {
 }
 
 
+_USUAL_LIFETIME_MS = 3600_000
+
+
 def is_event(payload: Payload) -> bool:
     """Whether it is one of the provider's events, which name a video and say no more."""
     return payload.get("object") == "event" or (
@@ -99,7 +102,12 @@ def _news_of_event(payload: Payload, admission: Admission, body: bytes | None, d
     video_id = fields.identifier(_data(payload).get("id"), "data.id")
     if kind in _ENDS and video_id is not None:
         what, status = _ENDS[kind], _status_of_event(payload)
-        return News(video_id, what, _TYPES[what], video_id, status, warnings=admission.warnings)
+        expires_at = _usual_expiry(payload) if what == "completed" else None
+        return News(
+            *(video_id, what, _TYPES[what], video_id, status),
+            warnings=admission.warnings,
+            expires_at=expires_at,
+        )
     own = fields.identifier(admission.request_id or payload.get("id"), "id") or _checksum(body, digests)
     return News(own, f"other:{kind}", "video.unknown", own, kind, warnings=admission.warnings)
 
@@ -111,6 +119,12 @@ def _data(payload: Payload) -> Payload:
 
 def _status_of_event(payload: Payload) -> str | None:
     return fields.text(_data(payload).get("status")) or str(payload.get("type")).removeprefix("video.")
+
+
+def _usual_expiry(payload: Payload) -> int | None:
+    """An event does not say how long its video can be had; until that is looked up, nobody should dawdle."""
+    told_at = _time(payload, "created_at")
+    return None if told_at is None else (_milliseconds(told_at) or 0) + _USUAL_LIFETIME_MS
 
 
 def _is_video(payload: Payload) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from receiver.store.copies import Copies
     from receiver.store.findings import Findings
     from receiver.store.replays import Replays
+    from receiver.store.submissions import Submissions
     from receiver.store.watches import Watches
 
 Row = dict[str, Any]
@@ -115,6 +116,7 @@ class Pruned(NamedTuple):
     step: Sequence[Any] | None = None
     """Where to go on; None after the last step."""
     watches: int = 0
+    submissions: int = 0
 
 
 class Intake(Protocol):
@@ -151,10 +153,11 @@ class Jobs(Protocol):
         """End attempts; False where the claim is no longer this worker's."""
         ...
 
-    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
-        """Say that a worker lives and which jobs it has: their leases run anew from now.
+    async def renew(self, worker: str, jobs: Sequence[int] | None) -> None:
+        """Say that a worker lives and which jobs it has: its lease runs anew from now.
 
-        A job that it holds but does not know of (the answer to a claim was lost) is given back.
+        A job that it holds but does not know of, twice in a row, is given back: the answer to a claim was
+        lost. None says nothing of its jobs.
         """
         ...
 
@@ -196,7 +199,11 @@ class Reads(Protocol):
         ...
 
     async def probe(self) -> list[str]:
-        """Write something, and return the workers that live. Raise Unavailable when it can't write."""
+        """Write something, and return the workers that live.
+
+        Raise Unavailable when it can't write; StoreError when the file is damaged, or jobs of workers
+        that are silent are not given back.
+        """
         ...
 
     async def status(self) -> Row:
@@ -207,7 +214,8 @@ class Reads(Protocol):
         """What metrics show: cheap whatever is stored, and nothing is written.
 
         `jobs` by state, `attempts` by outcome since the store started, `oldest_ready_seconds` that a
-        due job has waited, `workers` that live, `wal_bytes`; `watches` that are open, `polls` by outcome.
+        due job has waited, `workers` that live, `lease_check_seconds` since jobs of silent ones were last
+        given back, `wal_bytes`; `watches` that are open, `polls` by outcome.
         """
         ...
 
@@ -259,6 +267,11 @@ class Store(Intake, Jobs, Reads, Upkeep, Protocol):
     @property
     def watches(self) -> Watches:
         """The videos that are asked about."""
+        ...
+
+    @property
+    def submissions(self) -> Submissions:
+        """What was asked of providers."""
         ...
 
     async def publish(self, cards: Sequence[Row]) -> None:

@@ -21,7 +21,7 @@ class Learned(NamedTuple):
     title: str | None = None
     """None leaves it as it is."""
     expires_at: int | None = None
-    """When the link stops working, in unix milliseconds; None leaves it as it is."""
+    """When the link stops working, in unix milliseconds; None when that isn't known."""
 
 
 class Findings(Protocol):

@@ -62,14 +62,13 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
 
     async def _serve(self, number: int, verb: str, arguments: Any) -> None:
-        answer: list[Any]
         try:
-            answer = [number, await self._do(verb, arguments), None]
+            answer = wire.pack([number, await self._do(verb, arguments), None])
         except ReceiverError as error:
             name = type(error).__name__
-            answer = [number, None, [name if name in wire.ERRORS else "StoreError", str(error)]]
+            answer = wire.pack([number, None, [name if name in wire.ERRORS else "StoreError", str(error)]])
         if self.transport is not None:
-            self.transport.write(wire.pack(answer))
+            self.transport.write(answer)
 
     async def _do(self, verb: str, arguments: Any) -> Any:
         if verb == "hello":

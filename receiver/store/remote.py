@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from receiver.errors import StoreDown, StoreError, Unavailable
+from receiver.errors import StoreDown, StoreError, Unavailable, Unstorable
 from receiver.record import Arrival
 from receiver.store import wire
 from receiver.store.base import (
@@ -28,7 +28,9 @@ from receiver.store.base import (
 from receiver.store.copies import RemoteCopies
 from receiver.store.findings import RemoteFindings
 from receiver.store.link import Link
+from receiver.store.refusals import in_place_of
 from receiver.store.replays import RemoteReplays
+from receiver.store.submissions import RemoteSubmissions
 from receiver.store.watches import RemoteWatches
 
 _ANSWER_SECONDS = 10.0
@@ -54,6 +56,7 @@ class Remote:
         self._sender: asyncio.Task[None] | None = None
         self.watches = RemoteWatches(self._ask)
         self.findings = RemoteFindings(self._ask)
+        self.submissions = RemoteSubmissions(self._ask)
         self.replays = RemoteReplays(self._ask)
         self.copies = RemoteCopies(self._ask)
 
@@ -113,22 +116,29 @@ class Remote:
     async def _send_batches(self) -> None:
         try:
             while self._batch:
-                batch = self._take()
-                try:
-                    receipts = await self._ask_to_record([tuple(arrival) for arrival, _ in batch])
-                except (Unavailable, StoreError) as error:
-                    _fail(batch, error)
-                    if isinstance(error, StoreDown):  # nor is it there for those that came meanwhile
-                        waiting, self._batch = self._batch, []
-                        _fail(waiting, error)
-                    continue
-                except (TypeError, ValueError) as error:  # a value that JSON can't carry
-                    _fail(batch, StoreError(f"the arrivals can't be sent to the store: {error}"))
-                    continue
-                for (_, recorded), (verdict, event_id) in zip(batch, receipts, strict=True):
-                    recorded(Receipt(verdict, event_id))
+                await self._record(self._take())
         finally:
             self._sender = None
+
+    async def _record(self, batch: list[tuple[Arrival, Recorded]]) -> None:
+        """Have a batch recorded, and tell; when one of it can't be sent, halve it until that one is alone."""
+        try:
+            receipts = await self._ask_to_record([tuple(arrival) for arrival, _ in batch])
+        except Unstorable as error:
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            middle = len(batch) // 2
+            await self._record(batch[:middle])
+            await self._record(batch[middle:])
+        except (Unavailable, StoreError) as error:
+            _fail(batch, error)
+            if isinstance(error, StoreDown):  # nor is it there for those that came meanwhile
+                waiting, self._batch = self._batch, []
+                _fail(waiting, error)
+        else:
+            for (_, recorded), (verdict, said) in zip(batch, receipts, strict=True):
+                recorded(Unstorable(said) if verdict is None else Receipt(verdict, said))
 
     async def _ask_to_record(self, rows: list[Any]) -> Any:
         """The store records nothing that it comes to after the deadline: the senders have a 503 by then."""
@@ -160,14 +170,20 @@ class Remote:
 
     async def settle(self, settlements: Sequence[Settlement], *, worker: str) -> list[bool]:
         """See `base.Jobs`."""
-        settled: list[bool] = await self._ask(
-            "settle", [worker, [tuple(settlement) for settlement in settlements]]
-        )
+        try:
+            settled: list[bool] = await self._ask("settle", [worker, [tuple(one) for one in settlements]])
+        except Unstorable as error:  # one of them can't be sent
+            if len(settlements) == 1:
+                instead = in_place_of(settlements[0], error, now=time.time_ns() // 1_000_000)
+                return list(await self._ask("settle", [worker, [tuple(instead)]]))
+            middle = len(settlements) // 2
+            first = await self.settle(settlements[:middle], worker=worker)
+            return [*first, *await self.settle(settlements[middle:], worker=worker)]
         return settled
 
-    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
+    async def renew(self, worker: str, jobs: Sequence[int] | None) -> None:
         """See `base.Jobs`."""
-        await self._ask("renew", [worker, list(jobs)])
+        await self._ask("renew", [worker, None if jobs is None else list(jobs)])
 
     async def release(self, worker: str, *, died: str | None = None) -> list[Lost]:
         """See `base.Jobs`."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
-from receiver.errors import StoreError, Unavailable
+from receiver.errors import StoreError, Unavailable, Unstorable
 from receiver.life import Move
 from receiver.record import Arrival
 from receiver.store.base import (
@@ -26,11 +26,12 @@ from receiver.store.base import (
     Row,
     Settlement,
 )
-from receiver.store.bell import Bell
+from receiver.store.bell import Bell, News
 from receiver.store.clock import DueClock
 from receiver.store.commits import GroupCommit
 from receiver.store.leases import Leases
 from receiver.store.looking import CARDS, Looking
+from receiver.store.settling import Settling
 from receiver.store.sqlite.copies import Copies
 from receiver.store.sqlite.database import Database, refusal
 from receiver.store.sqlite.findings import Findings
@@ -38,9 +39,13 @@ from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.jobs import LOST, OUTCOMES, Jobs
 from receiver.store.sqlite.replays import Replays
 from receiver.store.sqlite.retention import Retention
+from receiver.store.sqlite.submissions import Submissions
+from receiver.store.submitting import Submitting
 from receiver.store.watching import Watching
 
 T = TypeVar("T")
+_UNCHECKED_SECONDS = 10.0
+"""After which it is no accident any more that nobody looked for silent workers."""
 EXTERNAL = "external"
 """The run of a worker that no `serve` started: it outlives one."""
 
@@ -75,7 +80,6 @@ class Service(Looking):
         self._leases = Leases(lease_seconds, clock=monotonic)
         self._due = DueClock(wall, monotonic)
         self._bell = Bell()
-        self._news = Bell()
         self._unknown: dict[str, set[int]] = {}
         self._attempts: Counter[str] = Counter()  # by outcome, since this start, those that are durable
         self.run = run
@@ -86,25 +90,23 @@ class Service(Looking):
         """The migrations that this start has run."""
         try:
             self._intake = Intake(self._database)
+            self._news = News(lambda: self._intake.newest, monotonic)
             self._commits = GroupCommit(self._database, forget=self._intake.forget, on_fatal=on_fatal)
+            self._settling = Settling(self._jobs, self._commits, wall=wall)
+            self.submissions = Submitting(Submissions(self._database), self._reads, self._commits)
             self._retention = Retention(self._database, self._intake)
             self.replays = Replays(
                 self._database, self._reads, write=self._write, now=self._due, wake=self._bell.ring
             )
-            self.copies = Copies(
-                self._database,
-                self._intake,
-                self._reads,
-                write=self._write,
-                wake=self._ring_for_arrivals,
-            )
+            arrived = self._ring_for_arrivals
+            self.copies = Copies(self._database, self._intake, self._reads, write=self._write, wake=arrived)
             self.watches = Watching(
                 self._intake,
                 self._reads,
                 self._commits,
                 due=self._due,
                 monotonic=monotonic,
-                ring=self._bell.ring,
+                ring=arrived,
             )
             self.findings = Findings(self._database, self._intake, write=self._write)
             if run is not None:
@@ -138,11 +140,14 @@ class Service(Looking):
 
     async def record(self, arrival: Arrival) -> Receipt:
         """See `base.Intake`."""
-        return (await self.record_batch([arrival]))[0]
+        (receipt,) = await self.record_batch([arrival])
+        if isinstance(receipt, Unstorable):
+            raise receipt
+        return receipt
 
-    async def record_batch(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
-        """Record several arrivals, in their order, in one transaction."""
-        receipts = await self._write(partial(self._intake.record, arrivals))
+    async def record_batch(self, arrivals: Sequence[Arrival]) -> Sequence[Receipt | Unstorable]:
+        """Record several arrivals, in their order, in one transaction but for those that can't be kept."""
+        receipts = await self._commits.write_each(self._intake.record, arrivals)
         self._ring_for_arrivals()
         return receipts
 
@@ -184,15 +189,16 @@ class Service(Looking):
                 one if one.run_at is None else one._replace(run_at=one.run_at + self._due.ahead_ms)
                 for one in settlements
             ]
-        settled = await self._write(partial(self._jobs.settle, settlements, worker=worker))
-        ended = [one.move for one, is_ours in zip(settlements, settled, strict=True) if is_ours]
-        self._attempts.update(OUTCOMES[Move(move)] for move in ended)
+        moves = await self._settling.settle(settlements, worker=worker)
+        self._attempts.update(OUTCOMES[move] for move in moves if move is not None)
         self._bell.ring()
-        return settled
+        return [move is not None for move in moves]
 
-    async def renew(self, worker: str, jobs: Sequence[int]) -> None:
+    async def renew(self, worker: str, jobs: Sequence[int] | None) -> None:
         """See `base.Jobs`."""
         self._leases.renew(worker)
+        if jobs is None:
+            return
         unknown = set(self._jobs.held_by(worker)) - set(jobs)
         # Twice in a row: a claim may be on its way to the worker while it says what it has.
         lost = unknown & self._unknown.get(worker, set())
@@ -215,7 +221,7 @@ class Service(Looking):
                 lambda: self._jobs.release(worker, now=self._due(), reason=reason, died=died)
             )
         except Unavailable:
-            self._leases.renew(worker)  # it still holds its jobs: they are asked for again when it runs out
+            self._leases.end(worker)  # it still holds its jobs: the next look tries again
             raise
         dead = sum(job.is_dead for job in lost)
         self._attempts.update({LOST: len(lost) - dead, OUTCOMES[Move.FAIL]: dead})
@@ -231,6 +237,7 @@ class Service(Looking):
         silent = self._leases.expired()
         for worker in silent:
             await self._release(worker, reason="the worker's lease ran out")
+        self._leases.note_check()
         return silent
 
     # Looking.
@@ -239,6 +246,9 @@ class Service(Looking):
         """See `base.Reads`."""
         if self.damage:
             raise StoreError(f"the database is damaged: {self.damage[0]}")
+        age = self._leases.check_age
+        if age > _UNCHECKED_SECONDS:
+            raise StoreError(f"jobs of silent workers have not been given back for {age:.0f} s")
         return await self._touch()
 
     async def _touch(self) -> list[str]:
@@ -248,13 +258,7 @@ class Service(Looking):
 
     async def newest(self, *, after: int, wait_ms: int) -> int:
         """See `base.Reads`."""
-        deadline = self._monotonic() + wait_ms / 1000
-        while self._intake.newest <= after:
-            left_seconds = deadline - self._monotonic()
-            if left_seconds <= 0:
-                break
-            await asyncio.wait([self._news.next_ring()], timeout=left_seconds)
-        return self._intake.newest
+        return await self._news.after(after, wait_ms=wait_ms)
 
     async def status(self) -> Row:
         """See `base.Reads`."""
@@ -265,8 +269,8 @@ class Service(Looking):
         """See `base.Reads`."""
         counted = await self._reads.figures(now=self._wall())
         of_watches = {"watches": self.watches.open, "polls": dict(self.watches.polls)}
-        since_start = {"attempts": dict(self._attempts), "workers": len(self._leases.living())}
-        return {**counted, **since_start, **of_watches}
+        of_workers = {"workers": len(self._leases.living()), "lease_check_seconds": self._leases.check_age}
+        return {**counted, "attempts": dict(self._attempts), **of_workers, **of_watches}
 
     async def publish(self, cards: Sequence[Row]) -> None:
         """See `base.Store`."""

@@ -6,22 +6,23 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from receiver.errors import Unavailable
+from receiver.errors import Unavailable, Unstorable
 from receiver.record import Arrival
 from receiver.store.base import EventFilter, Keep, Rejection, Settlement
 from receiver.store.copies import VERBS as COPIES
 from receiver.store.findings import Learned
 from receiver.store.replays import VERBS as REPLAYS
 from receiver.store.service import Service
+from receiver.store.submissions import Intent
 from receiver.store.watches import NewWatch, Seen
 
 
-async def _record(service: Service, arguments: Any) -> list[tuple[str, str]]:
+async def _record(service: Service, arguments: Any) -> list[tuple[str | None, ...]]:
     deadline, rows = arguments
     if time.monotonic() > deadline:  # one clock for all processes of a machine
         raise Unavailable("the sender has been told already that it was not recorded")
     receipts = await service.record_batch([Arrival(*row) for row in rows])
-    return [(verdict, event_id) for verdict, event_id in receipts]
+    return [(None, str(one)) if isinstance(one, Unstorable) else tuple(one) for one in receipts]
 
 
 async def _release(service: Service, worker: str, died: str | None) -> list[tuple[Any, ...]]:
@@ -70,6 +71,25 @@ async def _watch_of(service: Service, source: str, video_id: str) -> tuple[Any, 
     return None if watch is None else tuple(watch)
 
 
+async def _intend(service: Service, intent: Any, again: bool) -> tuple[Any, ...] | None:
+    earlier = await service.submissions.intend(Intent(*intent), again=again)
+    return None if earlier is None else tuple(earlier)
+
+
+async def _settle_submission(
+    service: Service, submission: str, outcome: str, at: int, video_id: str | None, error: str | None
+) -> bool:
+    return await service.submissions.settle(submission, outcome, at=at, video_id=video_id, error=error)
+
+
+async def _submissions(service: Service, source: str | None, limit: int) -> list[tuple[Any, ...]]:
+    return [tuple(each) for each in await service.submissions.page(source=source, limit=limit)]
+
+
+async def _unclear_submissions(service: Service, before: int, limit: int) -> list[tuple[Any, ...]]:
+    return [tuple(each) for each in await service.submissions.unclear(before=before, limit=limit)]
+
+
 # What travels is an array of arguments; named tuples are built again on this side.
 VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "record": _record,
@@ -105,4 +125,9 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "watches.of": lambda service, a: _watch_of(service, *a),
     "findings.learn": lambda service, row: service.findings.learn(Learned(*row)),
     "findings.refute": lambda service, a: service.findings.refute(a[0], Rejection(*a[1])),
+    "submissions.intend": lambda service, a: _intend(service, *a),
+    "submissions.settle": lambda service, a: _settle_submission(service, *a),
+    "submissions.forget": lambda service, prefix: service.submissions.forget(prefix),
+    "submissions.page": lambda service, a: _submissions(service, *a),
+    "submissions.unclear": lambda service, a: _unclear_submissions(service, *a),
 }

@@ -15,18 +15,23 @@ from typing import Any
 
 import orjson
 
-from receiver.errors import NotFound, StoreError, Unavailable
+from receiver.errors import NotFound, StoreError, Unavailable, Unstorable
 
-PROTOCOL = 1
+PROTOCOL = 2
 LARGEST_FRAME = 256 * 2**20
 _LONGEST_SOCKET_NAME = 100  # bytes; the kernel's limit is 108
 
-ERRORS: dict[str, type[Exception]] = {error.__name__: error for error in (NotFound, StoreError, Unavailable)}
+ERRORS: dict[str, type[Exception]] = {
+    error.__name__: error for error in (NotFound, StoreError, Unavailable, Unstorable)
+}
 
 
 def pack(message: Any) -> bytes:
-    """One frame: four bytes of length, then JSON."""
-    text = orjson.dumps(message)
+    """One frame: four bytes of length, then JSON. Raise Unstorable for a value that JSON can't carry."""
+    try:
+        text = orjson.dumps(message)
+    except TypeError as error:  # lone surrogates and integers beyond 64 bits are told so, too
+        raise Unstorable(f"it can't be sent to the store: {error}") from error
     return len(text).to_bytes(4, "big") + text
 
 

@@ -281,6 +281,17 @@ class Receiver:
             what=f"a child that runs {module}",
         )
 
+    def family(self, *, workers: int = 1) -> dict[int, str]:
+        """All child processes, as soon as they are there: the store, the workers and the poller."""
+
+        def look() -> dict[int, str]:
+            children = children_of(self.pid)
+            return children if any("-m receiver.poll " in line for line in children.values()) else {}
+
+        children = until(look, what="the poller")
+        assert len(children) == workers + 2, children
+        return children
+
     def ready(self) -> Receiver:
         """Wait until a worker is alive."""
         with httpx.Client(trust_env=False) as client:

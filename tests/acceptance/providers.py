@@ -1,19 +1,17 @@
-"""A provider's API on loopback that answers as a test says; and a sandbox as its user starts it."""
+"""A provider's API on loopback that answers as a test says."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-from tests.acceptance.conftest import KEY, PROGRAM, callback
+from tests.acceptance.conftest import KEY, callback
 
 Reply = tuple[int, Mapping[str, Any], Mapping[str, str]]
 """Status, JSON object, headers."""
@@ -97,20 +95,3 @@ def asking(provider: Provider, **watch: Any) -> str:
     return "\n".join(
         [f'api_url = "{provider.url}"', "[watch]", *lines, "[worker]", 'priority = "normal"', ""]
     )
-
-
-@contextmanager
-def sandboxed(folder: Path, *options: str) -> Iterator[str]:
-    """Run `receiver sandbox` on a free port; give its base URL."""
-    command = [*PROGRAM, "sandbox", "--port", "0", "--json", *options]
-    with (folder / "sandbox.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert line, (folder / "sandbox.log").read_text()
-        yield str(json.loads(line)["base_url"])
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stdout.close()

@@ -16,7 +16,6 @@ from tests.acceptance.conftest import (
     Receiver,
     a_video,
     callback,
-    children_of,
     headers,
     is_running,
     processes_in,
@@ -129,8 +128,7 @@ def test_kill_9_of_serve_ends_its_children_and_a_new_one_starts_at_once(receiver
     gated(receiver)
     event = receiver.accepted(callback("v1"))
     until(lambda: len(runs(receiver)) == 1)
-    children = list(children_of(receiver.pid))
-    assert len(children) == 2
+    children = list(receiver.family())
     os.kill(receiver.pid, signal.SIGKILL)
     receiver.wait()
     until(lambda: not any(map(is_running, children)), seconds=1, what="the end of the children")
@@ -290,7 +288,7 @@ def test_a_worker_that_is_stopped_for_longer_than_its_lease_loses_its_job(
         assert only_job(receiver) == {"state": "done", "attempts": 1}
     finally:
         os.kill(paused, signal.SIGCONT)
-    receiver.logged("job.lost")
+    until(lambda: receiver.log("job.lost", "worker.lapsed"), what="what it still does is in vain, or stopped")
     assert only_job(receiver) == {"state": "done", "attempts": 1}
     assert outcomes(receiver) == ["lost", "done"]
 
@@ -332,7 +330,10 @@ def test_a_handler_that_ends_its_process_ends_neither_the_endpoint_nor_the_other
         name: "done" for deed in deeds for name in (deed, f"beside-{deed}")
     }
     assert sorted(receiver.files().values()) == sorted(map(a_video, deeds))
-    assert {line["name"] for line in receiver.log("process.died")} == {"worker 1"}
+    # What a dying worker has claimed just before is run alone, and kills that worker then.
+    died = {line["name"] for line in receiver.log("process.died")}
+    assert "worker 1" in died
+    assert all(name.startswith("worker ") for name in died)
 
 
 @pytest.mark.fault("R11")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
                 process.stdout.close()
 
 
-def test_from_an_empty_folder_videos_of_both_forms_arrive_in_time(tmp_path: Path) -> None:
+def test_from_an_empty_folder_videos_of_three_providers_and_both_forms_arrive_in_time(tmp_path: Path) -> None:
     began = time.monotonic()
     ended = run("--json", "demo", "--once", folder=tmp_path)
     assert ended.status == 0, ended.stderr
@@ -73,7 +74,11 @@ def test_from_an_empty_folder_videos_of_both_forms_arrive_in_time(tmp_path: Path
     ]
     assert {video["inline"] for video in videos} == {True, False}, "at least one by link and one inline"
     assert {bool(video["url"]) for video in videos} == {True, False}
-    assert [job["state"] for event in events for job in event["jobs"]] == ["done"] * len(saved) * 2
+    jobs = [job for event in events if event["type"] == "video.completed" for job in event["jobs"]]
+    assert {job["state"] for job in jobs} == {"done"}
+    assert {event["source"] for event in events} == {"gateway", "openai", "opennote"}
+    handlers = Counter(job["handler"] for job in jobs)
+    assert handlers == {"save_video": 4, "probe": 4, "receiver.retrieve": 1}
     probed = {line["path"]: line for line in told if line["event"] == "video.probed"}
     assert probed.keys() == {str(path) for path in saved.values()}
     for line in probed.values():
@@ -87,8 +92,8 @@ def test_without_ffmpeg_the_videos_arrive_and_it_says_what_is_missing(tmp_path: 
     ended = run("demo", "--once", folder=tmp_path, environment=nothing)
 
     assert (ended.status, ended.stderr) == (0, "")
-    assert ended.stdout.count("same SHA-256") == 3
-    assert ended.stdout.count("handler probe: needs ffprobe or ffmpeg: install ") == 3
+    assert ended.stdout.count("same SHA-256") == 4
+    assert ended.stdout.count("handler probe: needs ffprobe or ffmpeg: install ") == 4
 
 
 def test_without_once_it_keeps_serving_until_ctrl_c(tmp_path: Path) -> None:
@@ -109,7 +114,7 @@ def test_without_once_it_keeps_serving_until_ctrl_c(tmp_path: Path) -> None:
         assert any(b"file: " in line for line in process.stdout), "and it tells what becomes of it"
         assert any(b"; thumbnail: " in line for line in process.stdout)
         family = children_of(process.pid)
-        assert len(family) == 3
+        assert len(family) == 4, "the receiver, its store, a worker, a poller"
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == 0
     assert not any(map(is_running, family))
@@ -148,7 +153,7 @@ def test_kill_9_of_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
     until(lambda: not processes_in(tmp_path), seconds=3, what="the end of what the demo had started")
     again = run("demo", "--once", folder=tmp_path)
     assert (again.status, again.stderr) == (0, ""), "it is no obstacle to the next one"
-    for word in ("callback: video.completed", "handler save_video runs", "file: ", "same SHA-256"):
+    for word in ("news: video.completed", "handler save_video runs", "file: ", "same SHA-256"):
         assert word in again.stdout
 
 

@@ -7,14 +7,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.acceptance.conftest import PROGRAM, Event, Receiver, until
-from tests.acceptance.providers import sandboxed
-from tests.acceptance.test_lost_callbacks import CONFIGURATION, ordered, sandbox_options
+from tests.acceptance.conftest import KEY, PROGRAM, Event, Receiver, until
+from tests.acceptance.standins import sandbox
+from tests.acceptance.test_lost_callbacks import CONFIGURATION, ordered
 
 LASTING, EXPIRING = 12, 6
 LIFETIME_SECONDS = 25
@@ -40,10 +39,11 @@ def fetched(receiver: Receiver, events: Sequence[Event]) -> list[str]:
 
 
 def test_a_worker_that_comes_shortly_before_links_expire_fetches_those_first(
-    receivers: Callable[..., Receiver], tmp_path: Path
+    receivers: Callable[..., Receiver],
 ) -> None:
-    options = sandbox_options("--delay", "200ms", "--expires-after", f"{LIFETIME_SECONDS}s")
-    with sandboxed(tmp_path, *options) as base:
+    lifetime = ("--expires-after", f"{LIFETIME_SECONDS}s")
+    with sandbox("--api-key", KEY, "--delay", "200ms", *lifetime) as stand_in:
+        base = stand_in.url
         configuration = CONFIGURATION.format(base=base) + "concurrency = 1\n"
         receiver = receivers(configuration, s3_base_url=f"{base}/videofs").start("--no-worker")
         lasting = asyncio.run(ordered(receiver, base, LASTING, "opennote"))
@@ -68,9 +68,10 @@ def completed(receiver: Receiver) -> list[Event]:
 
 @pytest.mark.fault("S10")
 def test_what_had_expired_before_a_worker_came_is_dead_and_says_what_to_do(
-    receivers: Callable[..., Receiver], tmp_path: Path
+    receivers: Callable[..., Receiver],
 ) -> None:
-    with sandboxed(tmp_path, *sandbox_options("--delay", "100ms", "--expires-after", "2s")) as base:
+    with sandbox("--api-key", KEY, "--delay", "100ms", "--expires-after", "2s") as stand_in:
+        base = stand_in.url
         configuration = CONFIGURATION.format(base=base)
         receiver = receivers(configuration, s3_base_url=f"{base}/videofs").start("--no-worker")
         hook = {"url": f"{receiver.url}/webhooks/openai"}

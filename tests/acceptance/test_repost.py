@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from standardwebhooks import Webhook
 
 from tests.acceptance.conftest import KEY, ORGANIZATION, PROGRAM, Receiver, a_video, callback, sha256, until
 from tests.sink import said, sinking
@@ -185,6 +189,31 @@ def test_ctrl_c_ends_it_after_the_request_under_way_and_says_where(recorded: Rec
     assert f"{len(sink.requests)} requests of " in told
     assert " of 3 events" in told
     assert recorded.look("replays")[0]["status"] == "stopped"
+
+
+def test_signed_sources_are_signed_afresh(receivers: Callable[..., Receiver]) -> None:
+    secrets = [
+        "whsec_" + base64.b64encode(text).decode() for text in (b"the secret of old" * 2, b"the new one" * 3)
+    ]
+    table = '[sources.sora]\nkind = "openai"\napi_key = "k"\nwebhook_secrets = ["{}"]\n'
+    receiver = receivers(table.format(secrets[0])).start("--no-worker")
+    assert receiver.run("send", "sora", "--id", "video_1", "--to", receiver.url).status == 0
+    assert (
+        receiver.run("send", "sora", "--type", "unknown", "--id", "video_2", "--to", receiver.url).status == 0
+    )
+    receiver.config.write_text(receiver.config.read_text().replace(secrets[0], secrets[1]))
+    raw = [receiver.run("show", event["id"], "--raw").stdout for event in receiver.events()]
+
+    with sinking() as sink:
+        assert receiver.run("replay", "--all", "--yes", "--to", sink.base).status == 0
+
+    assert [request.body.decode() for request in sink.requests] == raw[::-1]
+    for request in sink.requests:
+        Webhook(secrets[1]).verify(request.body.decode(), request.named)
+        assert request.header("webhook-id").startswith("wh_")
+        assert abs(time.time() - int(request.header("webhook-timestamp"))) < 60
+    kept = dict(receiver.show(receiver.events("--video", "video_1")[0]["id"])["deliveries"][0]["headers"])
+    assert sink.requests[0].header("webhook-id") == kept["webhook-id"]
 
 
 # Memory.

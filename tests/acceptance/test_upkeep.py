@@ -18,7 +18,10 @@ from tests.contract.stand import StoreProcess
 from tests.invariant import Ledger, assert_balanced
 
 MONTH_MS = 31 * 24 * 3600 * 1000
-COUNTS = ["events", "deliveries", "jobs", "attempts", "body_files", "bytes", "dry_run"]
+COUNTS = [
+    *("events", "deliveries", "jobs", "attempts", "body_files", "bytes"),
+    *("watches", "submissions", "dry_run"),
+]
 
 
 def database_of(receiver: Receiver) -> Path:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.conftest import KEY, FileHost, Receiver, a_video, callback, peak_memory, until
 from tests.acceptance.providers import Provider, Reply, asking, ok, pending, providing
+from tests.invariant import Ledger, assert_balanced
 
 ROUNDS = 100
 RATE = 100
@@ -134,9 +135,11 @@ def test_a_video_that_completes_by_callback_and_by_poll_at_once_is_one_event_and
     link = file_host.give("v.mp4", a_video("v"))
     receiver = make(requests_per_second=500, concurrency=16)
     callers: list[threading.Thread] = []
+    ledger = Ledger()
 
     def call(video: str) -> None:
-        assert receiver.post(callback(video, url=link)).status_code == 200
+        answer = receiver.post(callback(video, url=link))
+        assert ledger.told(answer.status_code, answer.content) == 200
 
     def answer(video: str) -> Reply:
         caller = threading.Thread(target=call, args=(video,))
@@ -159,6 +162,7 @@ def test_a_video_that_completes_by_callback_and_by_poll_at_once_is_one_event_and
     assert not any(event["conflict"] for event in events)
     assert {event["duplicates"] for event in events} <= {1, 2}
     assert sorted(receiver.files()) == sorted(f"A title-{video}.mp4" for video in videos)
+    assert_balanced(receiver.folder / "data" / "receiver.db", ledger)
 
 
 # Bounds.
@@ -348,6 +352,9 @@ def test_mistakes_are_named(receiver: Receiver) -> None:
     without = receiver.run("watch", "opennote", "v1")
     assert (without.status, without.stdout) == (0, "v1 is watched\n")
     assert without.stderr == "no server is running now; the next `receiver serve` asks\n"
+    receiver.config.write_text(receiver.config.read_text().replace("sources.opennote", "sources.other"))
+    said = [line["text"] for line in receiver.look("check") if line["part"] == "watches"]
+    assert said == ["nobody asks about 1 videos of opennote, which is not configured any more"]
 
 
 def test_a_file_with_a_mistake_changes_nothing(make: Callable[..., Receiver], provider: Provider) -> None:

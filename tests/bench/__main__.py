@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import attack, beside, big, downloads, jobs, small, start, stored
+from tests.bench import attack, beside, big, downloads, jobs, replays, small, start, stored
 from tests.bench.options import Options, parse
 from tests.bench.programs import Broken
 from tests.bench.report import Section, goals_as_text
@@ -29,6 +29,7 @@ _NEEDS = {
     "handlers": ("wrk",),
     "attack": ("wrk",),
     "jobs": (),
+    "replays": (),
     "downloads": ("curl",),
 }
 _MEASURES: dict[str, Callable[[Options], Section | list[Section]]] = {
@@ -39,6 +40,7 @@ _MEASURES: dict[str, Callable[[Options], Section | list[Section]]] = {
     "handlers": beside.measure,
     "attack": attack.measure,
     "jobs": jobs.measure,
+    "replays": replays.measure,
     "downloads": downloads.measure,
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench.programs import ROOT
 
-SECTIONS = ("small", "big", "stored", "start", "handlers", "attack", "jobs", "downloads")
+SECTIONS = ("small", "big", "stored", "start", "handlers", "attack", "jobs", "replays", "downloads")
 
 
 @dataclass(frozen=True, slots=True)

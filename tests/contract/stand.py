@@ -188,12 +188,13 @@ class StoreProcess:
         lease_seconds: float = 60.0,
         run: str = "run1",
         more: Mapping[str, str] = MappingProxyType({}),
+        program: Sequence[str] = ("-m", "receiver.store.process"),
     ) -> None:
-        """`more` options, beside those that every store has."""
+        """`more` options, beside those that every store has; `program`: what Python runs."""
         self.database = database
         self.log = database.with_name(f"{database.name}.{run}.log")
         options = {"--database": database, "--run": run, "--lease-seconds": lease_seconds, **more}
-        command = [sys.executable, "-m", "receiver.store.process"]
+        command = [sys.executable, *program]
         command += [str(part) for option in options.items() for part in option]
         database.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:

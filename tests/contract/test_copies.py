@@ -14,22 +14,27 @@ from receiver import retention
 from receiver.bodies import Bodies
 from receiver.body import ReceivedBody, read_small
 from receiver.copies import copy_of, line_of, read_line
-from receiver.record import Arrival
+from receiver.record import Arrival, Wish
 from receiver.sources.base import Admission
-from receiver.store.base import Keep, Row, Store
-from receiver.store.copies import COPIED, KNOWN, STRAY, Copy, KeptVideo
+from receiver.store.base import Keep, Rejection, Row, Store
+from receiver.store.copies import COPIED, KNOWN, STRAY, Copy, Finding, KeptVideo
+from receiver.store.findings import Learned
 from receiver.store.service import wall_ms
+from receiver.store.watches import NewWatch
 from tests.contract.stand import (
     AGES_AGO,
     ANY,
     PATIENCE_SECONDS,
     Opening,
     arrival,
+    begun,
+    cards,
     claim,
     claim_one,
     in_this_process,
     ready,
     settlement,
+    states_of,
     waiting,
 )
 
@@ -252,3 +257,54 @@ async def test_a_bookmark_is_there_when_the_store_is_opened_again(opening: Openi
         await store.copies.set_bookmark("two", "c")
     async with opening(database) as store:
         assert [await store.copies.bookmark(name) for name in ("one", "two", "on")] == ["b", "c", None]
+
+
+# What providers have said.
+
+
+@pytest.mark.anyio
+async def test_what_a_provider_said_of_an_event_comes_along(store: Store, tmp_path: Path) -> None:
+    told, denied = arrival("v1"), arrival("v2")
+    await store.record(told)
+    await store.record(denied)
+    await store.findings.learn(Learned(told.event_id, '{"status":"completed","n":1}', "A title", None))
+    await store.findings.refute(denied.event_id, Rejection(NOW, "opennote", 200, "refuted", "-"))
+
+    async with in_this_process(tmp_path / "other.db") as other:
+        assert await handed_over(store, other) == [COPIED, COPIED]
+        assert await given(other) == await given(store)
+        copied = await other.event(told.event_id)
+        assert copied["object"] == {"status": "completed", "n": 1}
+        news = arrival("v2")
+        assert (await other.record(news)).event_id == news.event_id, "what was denied stands in nobody's way"
+        assert await handed_over(store, other) == [KNOWN, KNOWN]
+
+
+@pytest.mark.anyio
+async def test_what_is_looked_up_already_is_not_looked_up_again_by_a_replay(store: Store) -> None:
+    news = arrival("v1")
+    await store.copies.take([copy(news, finding=Finding('{"status":"completed"}', None))])
+    other = arrival("v2")
+    await store.copies.take([copy(other)])
+    first = ("opennote", "video.completed", "callback", "receiver.retrieve")
+    wish = Wish(cards(*ready("save")), firsts=[first])
+    await store.replays.begin(begun("r1"))
+
+    await store.replays.make("r1", await store.replays.find([news.event_id, other.event_id]), wish)
+
+    assert await states_of(store, news.event_id) == {"save": "ready"}
+    assert await states_of(store, other.event_id) == {"receiver.retrieve": "ready", "save": "waiting"}
+    (job,) = await claim(store, "w", "save")
+    assert (job["object"], job["results"]) == ({"status": "completed"}, {})
+
+
+@pytest.mark.anyio
+async def test_a_copied_end_ends_the_watch_of_its_video(store: Store) -> None:
+    watch = NewWatch("opennote", "opennote", "v1@org", "v1", NOW, NOW + 10**9)
+    await store.watches.add([watch])
+
+    await store.copies.take([copy(arrival("v1"))])
+
+    found = await store.watches.of("opennote", "v1")
+    assert found is not None
+    assert found.ending == "completed"

@@ -237,14 +237,15 @@ async def test_a_settlement_that_can_not_be_written_can_be_repeated(store: Store
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("move", ["claim", "lose", "unblock", "nonsense"])
-async def test_what_is_no_settlement_is_refused_and_stops_nobody(store: Store, move: str) -> None:
+async def test_what_is_no_settlement_ends_its_job_with_the_reason(store: Store, move: str) -> None:
     first = await record(store, *ready("save"))
     job = await claim_one(store, "w", "save")
     async with asyncio.timeout(5):
-        with pytest.raises(Unavailable):
-            await settle(store, job, move)
-        assert await states_of(store, first.event_id) == {"save": "running"}
-        assert await settle(store, job)
+        assert await settle(store, job, move)
+        kept = (await jobs_of(store, first.event_id))["save"]
+        assert kept["state"] == "dead"
+        assert kept["last_error"].startswith("what came of the attempt can't be stored")
+        assert not await settle(store, job)
 
 
 # Chains.
@@ -362,6 +363,18 @@ async def test_a_claim_that_arrives_late_is_not_given_back(store: Store) -> None
     for known in ([], [job], [], [job]):
         await store.renew("w", known)
     assert await states_of(store, first.event_id) == {"save": "running"}
+
+
+@pytest.mark.anyio
+async def test_a_renewal_that_says_nothing_of_jobs_gives_none_back(store: Store) -> None:
+    first = await record(store, *ready("save"))
+    await claim_one(store, "w", "save")
+    await store.renew("w", [])
+    for _ in range(3):
+        await store.renew("w", None)
+    assert await states_of(store, first.event_id) == {"save": "running"}
+    await store.renew("w", [])
+    assert await states_of(store, first.event_id) == {"save": "ready"}
 
 
 @pytest.mark.anyio

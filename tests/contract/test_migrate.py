@@ -132,7 +132,7 @@ def test_files_and_folders_are_private(tmp_path: Path) -> None:
         "INSERT INTO deliveries VALUES (1,1,'accepted', 'fax',1, '','','',2, '{}',NULL,NULL,NULL,NULL,NULL)",
         "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll',1, '','','',2,NULL,NULL,NULL,NULL,NULL,NULL)",
         "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll',1, '','','',2, '{}','aa','{}',NULL,NULL,NULL)",
-        "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll',1, '','','',2,NULL,'aa',NULL, NULL,NULL,NULL)",
+        "INSERT INTO deliveries VALUES (1,1,'accepted', 'poll',1, '','','',2,NULL,'aa',NULL,NULL,NULL,NULL)",
     ],
 )
 def test_the_schema_itself_refuses_what_makes_no_sense(database: Path, statement: str) -> None:

@@ -179,12 +179,14 @@ async def test_status_says_that_it_can_write_who_lives_and_how_many_jobs_there_a
 @pytest.mark.anyio
 async def test_the_figures_count_what_the_tables_have(opening: Opening, database: Path) -> None:
     async with opening(database) as store:
-        assert await store.figures() == {
+        empty = await store.figures()
+        assert 0 <= empty.pop("lease_check_seconds") < 10
+        assert empty.pop("wal_bytes") > 0
+        assert empty == {
             "jobs": {},
             "attempts": {},
             "oldest_ready_seconds": 0.0,
             "workers": 0,
-            "wal_bytes": (await store.figures())["wal_bytes"],
             "watches": 0,
             "polls": {},
         }

@@ -386,10 +386,13 @@ async def test_a_video_without_a_watch_shows_none(store: Store) -> None:
 async def test_a_video_is_given_up_only_while_its_watch_is_open(store: Store) -> None:
     watch = await opened(store)
     expiry = arrival(what="failed", status="watch_expired", via="poll", jobs=ready("tell"))
+    waiting = asyncio.create_task(claim_one(store, "w", "tell", wait_ms=30_000))
+    await asyncio.sleep(0.05)
     receipt = await store.watches.expire(watch.seq, expiry)
     assert receipt == Receipt("accepted", expiry.event_id)
     assert (await found(store)).ending == Ending.EXPIRED
-    assert await claim_one(store, "w", "tell")
+    async with asyncio.timeout(10):
+        assert (await waiting)["id"] == expiry.event_id
     await opened(store, "v2")
     await store.record(arrival("v2"))
     late = arrival("v2", what="failed", status="watch_expired", via="poll")

@@ -21,10 +21,13 @@ PACKAGE = ROOT / "receiver"
 DOCUMENTS = (
     "README.md",
     "ARCHITECTURE.md",
+    "receiver/MAP.md",
     "CHANGELOG.md",
     "deploy/README.md",
     "deploy/REFERENCE.md",
     "deploy/API.md",
+    "deploy/SOURCES.md",
+    "deploy/SUBMIT.md",
     "deploy/CAPTURES.md",
     "deploy/WATCHES.md",
     "handlers/README.md",
@@ -41,7 +44,7 @@ def parsed(module: str) -> ast.Module:
     return ast.parse((PACKAGE / module).read_text("utf-8"))
 
 
-@pytest.mark.parametrize(("name", "most"), [("README.md", 150), ("ARCHITECTURE.md", 200)])
+@pytest.mark.parametrize(("name", "most"), [("README.md", 150), ("ARCHITECTURE.md", 150)])
 def test_a_document_is_short_enough_to_be_read(name: str, most: int) -> None:
     assert len(read(name).splitlines()) <= most
 
@@ -62,7 +65,7 @@ def test_the_changelog_names_this_version() -> None:
 
 def mapped() -> Counter[str]:
     """The modules that the code map names; a folder stands for its __init__.py."""
-    block = read("ARCHITECTURE.md").partition("## Code map")[2].split("```")[1]
+    block = read("receiver/MAP.md").split("```")[1]
     folders: list[str] = []
     found: Counter[str] = Counter()
     for line in block.strip().splitlines():

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
-NAMES = ("json_bodies", "base64_texts", "headers", "connections", "links")
+NAMES = ("json_bodies", "base64_texts", "headers", "signatures", "connections", "links")
 
 
 class Target(Protocol):

@@ -18,6 +18,7 @@ ROWS = {
     "json_bodies": ("P1", "P2", "P3", "P4"),
     "base64_texts": ("B9",),
     "headers": ("A1", "A3", "P6"),
+    "signatures": ("A9", "A10"),
     "connections": ("P7",),
 }
 FUZZED = [

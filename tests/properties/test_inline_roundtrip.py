@@ -86,6 +86,29 @@ def test_a_strange_character_is_an_error_that_says_where_it_is(
     assert int(match[1]) in expected
 
 
+@pytest.mark.fault("B9")
+@given(st.randoms(), st.integers(0, 3000), st.booleans(), st.binary(max_size=2), st.integers(0, 5000), CUTS)
+@example(Random(1), 300, False, b"=", 200, [])
+@example(Random(1), 300, True, b"/", 200, [])
+@example(Random(1), 300, False, b"\x80", 0, [])
+@example(Random(1), 3 * 48, False, b"Q", 192, [])
+def test_long_text_gets_the_verdict_of_the_reference(
+    random: Random, size: int, is_url_safe: bool, strange: bytes, place: int, cuts: list[int]
+) -> None:
+    # Many bytes at a time are decoded in other ways than a few.
+    assume(not re.search(rb'[\\ \t\r\n"]', strange))
+    data = random.randbytes(size)
+    text = base64.urlsafe_b64encode(data) if is_url_safe else base64.b64encode(data)
+    place %= len(text) + 1
+    raw = text[:place] + strange + text[place + random.choice([0, len(strange)]) :]
+    try:
+        decoded = b"".join(decode(sliced(raw, [cut * 8 for cut in cuts])))
+    except Hopeless:
+        assert reference(raw) is None
+    else:
+        assert decoded == reference(raw)
+
+
 @given(st.binary(min_size=1, max_size=90), st.sampled_from(["", "\n", " ", "\r\n"]))
 def test_text_from_the_payload_decodes(data: bytes, space: str) -> None:
     text = base64.b64encode(data).decode()

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from receiver.life import TRANSITIONS, JobState, Move
 from receiver.record import JobRow
-from receiver.store.base import Lost, Row, Store
+from receiver.store.base import Lost, Rejection, Row, Store
 from receiver.store.process import Listener, listen
 from receiver.store.remote import Remote
 from receiver.store.replays import Made
@@ -183,6 +183,20 @@ class StoreMachine(RuleBasedStateMachine):
         if what == "progress" and failed is not None:
             return "duplicate", same or failed
         return ("duplicate" if same else "accepted"), same
+
+    @rule(video=VIDEOS, news=NEWS, restarts=st.booleans())
+    def refute(self, video: str, news: tuple[str, str | None], restarts: bool) -> None:
+        """What was refuted is there and known no more; the truth is told in its place."""
+        event = self.ids.get((video, news[0]))
+        if event is None:
+            return
+        rejection = Rejection(self.wall, "opennote", 200, "no", "-")
+        assert self.do(self.store.findings.refute(event, rejection))
+        del self.ids[video, news[0]]
+        if restarts:
+            self._restart("run1")
+        self.record(video, news, None)
+        assert not self.do(self.store.findings.refute(event, rejection))
 
     # Working.
 

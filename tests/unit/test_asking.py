@@ -13,7 +13,7 @@ import pytest
 
 from receiver.asking import Told, ask
 from receiver.bodies import Bodies
-from receiver.errors import Hopeless, Unavailable, Unfinished
+from receiver.errors import Hopeless, Unavailable, Unfinished, Unreachable, Unreadable
 from receiver.fetch import Fetcher, Pace
 from receiver.sources.base import ApiRequest
 from tests.file_server import FileServer, serving_files
@@ -184,3 +184,36 @@ async def test_an_odd_wish_for_the_next_poll_is_ignored_or_bounded(
 ) -> None:
     api.give("/v1/status/v1", STATUS, headers=f"openai-poll-after-ms: {header}\r\n")
     assert (await told(fetcher, api, bodies)).poll_after_seconds == seconds
+
+
+@pytest.mark.anyio
+async def test_it_is_told_apart_whether_anything_was_sent(
+    fetcher: Fetcher, api: FileServer, bodies: Bodies
+) -> None:
+    async def unknown(_: str, __: int) -> list[str]:
+        raise OSError
+
+    async with serving_files() as gone:
+        pass
+    with pytest.raises(Unreachable, match="the connection failed"):
+        await told(fetcher, gone, bodies)
+    nameless = Fetcher(max_bytes=LIMIT, resolver=unknown)
+    with pytest.raises(Unreachable, match="could not be resolved"):
+        await ask(nameless, ApiRequest("https://a.test/", "https://a.test"), bodies=bodies, limit=LIMIT)
+    await nameless.aclose()
+    api.answers["/v1/status/v1"] = b""
+    with pytest.raises(Unfinished) as caught:
+        await told(fetcher, api, bodies)
+    assert not isinstance(caught.value, Unreachable)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("body", "headers"), [(b"[]", ""), (b"x", "Content-Encoding: gzip\r\n"), (b" " * (LIMIT + 1), "")]
+)
+async def test_an_answer_with_which_nothing_can_be_done_is_told_from_a_request_that_was_not_sent(
+    fetcher: Fetcher, api: FileServer, bodies: Bodies, body: bytes, headers: str
+) -> None:
+    api.give("/v1/status/v1", body, headers=headers)
+    with pytest.raises(Unreadable):
+        await told(fetcher, api, bodies)

@@ -591,6 +591,17 @@ async def test_what_was_refuted_stays_refuted_whatever_the_provider_says_next(st
     assert states((await stand.events())[0])["lament"] == "cancelled"
 
 
+async def test_a_callback_whose_body_file_is_gone_is_not_refuted_for_that(stand: Stand) -> None:
+    said = status_object(b64_video=b64("video", times=BIG))
+    await stand.receive("opennote", said)
+    for name in stand.kept():
+        stand.bodies.path(name).unlink()
+    stand.answer("opennote", 200, said)
+
+    assert reason_of(await stand.attempt(CONFIRM)) == "the body file that carries the video is gone"
+    assert (await stand.events())[0]["warnings"] == []
+
+
 async def test_a_callback_without_any_id_can_not_be_confirmed(stand: Stand) -> None:
     await stand.receive("opennote", {"status": "failed"})
 

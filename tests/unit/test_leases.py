@@ -57,3 +57,13 @@ def test_a_worker_that_is_forgotten_neither_lives_nor_expires() -> None:
     assert leases.living() == []
     clock.now += 100.0
     assert leases.expired() == []
+
+
+def test_it_is_known_how_long_ago_the_last_check_was() -> None:
+    clock = Clock()
+    leases = Leases(60.0, clock=clock)
+    clock.now += 7.0
+    assert leases.check_age == 7.0
+    leases.note_check()
+    clock.now += 2.0
+    assert leases.check_age == 2.0

@@ -263,3 +263,25 @@ def test_a_terminal_gets_json_when_json_is_asked_for() -> None:
         logs.get().error("store.failed")
 
     assert parsed(terminal.getvalue())[0]["event"] == "store.failed"
+
+
+@pytest.mark.parametrize(
+    ("style", "is_terminal", "begins", "is_coloured"),
+    [
+        ("auto", True, "", True),
+        ("auto-plain", True, "", False),
+        ("plain", True, "", False),
+        ("text", False, "", False),
+        ("auto-plain", False, "{", False),
+    ],
+)
+def test_colours_are_for_terminals_unless_the_style_is_plain(
+    monkeypatch: pytest.MonkeyPatch, style: str, is_terminal: bool, begins: str, is_coloured: bool
+) -> None:
+    stream = Terminal() if is_terminal else io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.configure(style=style)
+    logs.get().warning("job.retried", job=1)
+
+    assert stream.getvalue().startswith(begins)
+    assert ("\x1b[" in stream.getvalue()) is is_coloured

@@ -21,6 +21,7 @@ FIGURES: Figures = {
     "attempts": {"done": 7, "lost": 1},
     "oldest_ready_seconds": 12.5,
     "workers": 2,
+    "lease_check_seconds": 0.5,
     "wal_bytes": 4096,
     "watches": 5,
     "polls": {"progress": 40, "unanswered": 2},
@@ -141,6 +142,7 @@ async def test_the_page_shows_every_figure(tmp_path: Path) -> None:
     assert page["receiver_attempts_total"] == {(name,): FIGURES["attempts"].get(name, 0) for name in OUTCOMES}
     assert page["receiver_oldest_ready_job_age_seconds"] == {(): 12.5}
     assert page["receiver_workers_alive"] == {(): 2}
+    assert page["receiver_lease_check_age_seconds"] == {(): 0.5}
     assert page["receiver_wal_bytes"] == {(): 4096}
     assert page["receiver_watches_open"] == {(): 5}
     assert page["receiver_polls_total"] == {(name,): FIGURES["polls"].get(name, 0) for name in POLLS}

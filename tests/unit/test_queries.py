@@ -30,8 +30,9 @@ def words_of_the_code(database: str) -> set[str]:
     modules = [file for file in PACKAGE.joinpath(database).iterdir() if file.name.endswith(".py")]
     trees = [ast.walk(ast.parse(file.read_text("utf-8"))) for file in modules]
     constants = [node.value for tree in trees for node in tree if isinstance(node, ast.Constant)]
-    service = ast.walk(ast.parse(PACKAGE.joinpath("service.py").read_text("utf-8")))
-    constants += [node.value for node in service if isinstance(node, ast.Constant)]
+    for name in ("service.py", "submitting.py"):
+        module = ast.walk(ast.parse(PACKAGE.joinpath(name).read_text("utf-8")))
+        constants += [node.value for node in module if isinstance(node, ast.Constant)]
     return {value for value in constants if isinstance(value, str)}
 
 

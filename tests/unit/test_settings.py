@@ -547,3 +547,35 @@ def test_settings_can_not_be_changed(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         config.server.port = 1  # type: ignore[misc]
+
+
+# What needs no configuration, and what is no setting.
+
+
+def test_where_none_is_needed_the_defaults_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    config = load(is_needed=False)
+
+    assert (config.sources, config.handlers.load, config.folder) == ({}, ("save_video",), tmp_path)
+    with pytest.raises(SettingsError, match="no configuration at"):
+        load(str(tmp_path / "missing.toml"), is_needed=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "value", "style"),
+    [
+        ("auto", "1", "auto-plain"),
+        ("text", "1", "plain"),
+        ("json", "1", "json"),
+        ("auto", "", "auto"),
+    ],
+)
+def test_no_color_takes_the_colours_of_the_log_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, value: str, style: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", value)
+    file = tmp_path / "receiver.toml"
+    file.write_text(f'[log]\nformat = "{asked}"\n')
+
+    assert load(str(file)).log.format == style

@@ -10,8 +10,10 @@ import pytest
 
 from receiver.cli.story import tell
 from receiver.model import utc
+from receiver.store.copies import Copy
+from receiver.store.findings import Learned
 from receiver.store.service import Service
-from tests.contract.stand import AGES_AGO, arrival, claim_one, ready, settlement, waiting
+from tests.contract.stand import AGES_AGO, arrival, claim, claim_one, ready, replayed, settlement, waiting
 
 NOW = AGES_AGO + 3_600_000
 
@@ -134,3 +136,41 @@ async def test_no_line_is_wider_than_the_window_and_what_is_told_drives_no_termi
     assert max(map(len, told)) <= 50
     assert "\x1b" not in "".join(told)
     assert sum("refused" in line for line in told) >= 5
+
+
+@pytest.mark.anyio
+async def test_what_the_provider_said_when_it_was_asked_is_told(desk: Desk) -> None:
+    event = arrival("v1")
+    await desk.store.record(event)
+    assert not any("looked up" in line for line in await desk.story(event.event_id))
+    found = '{"status": "completed", "model": "sora-2", "seconds": "4", "prompt": "a long one"}'
+    await desk.store.findings.learn(Learned(event.event_id, found))
+
+    said = one(await desk.story(event.event_id), "looked up")
+
+    assert said.split(maxsplit=2)[2] == "status completed, model sora-2, seconds 4"
+
+
+@pytest.mark.anyio
+async def test_an_event_that_was_copied_says_when(desk: Desk) -> None:
+    event = arrival("v1")
+    await desk.store.copies.take([Copy(event, "accepted", 1, AGES_AGO + 3_000)])
+
+    told = await desk.story(event.event_id)
+
+    assert one(told, "copied") == f"copied     {at(3000)} (59m ago), from another receiver"
+
+
+@pytest.mark.anyio
+async def test_what_waits_says_how_far_the_one_of_its_own_replay_is(desk: Desk) -> None:
+    chain = [*ready("save"), waiting("probe", "save")]
+    event = arrival("v1", jobs=chain)
+    await desk.store.record(event)
+    await replayed(desk.store, "rpl_1", [event.event_id], *chain)
+    job = next(job for job in await claim(desk.store, "w", "save") if job["replay"] is None)
+    await desk.store.settle([settlement(job)], worker="w")
+
+    told = await desk.story(event.event_id)
+
+    assert one(told, "probe (replay rpl_1)") == "probe (replay rpl_1): waiting for save, which is running"
+    assert one(told, "probe:").startswith("probe: ready")

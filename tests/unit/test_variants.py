@@ -15,6 +15,7 @@ from receiver.event import Event, StoredBody
 from receiver.fetch import Fetcher
 from receiver.model import Video
 from receiver.sources.base import LinkedVideo, NoVideo, VideoPlace
+from receiver.testing.canned import CannedFetcher
 from tests.file_server import FileServer, serving_files
 
 pytestmark = pytest.mark.anyio
@@ -216,3 +217,43 @@ async def test_a_link_that_still_works_after_its_time_is_used(
     saved = await a_context(tmp_path, fetcher, place, expires_at=NOW - timedelta(days=1)).save_video()
 
     assert saved.bytes == len(MP4)
+
+
+class Guarded(CannedFetcher):
+    """Answers nobody, and keeps who would have been let into a private network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_in: list[bool] = []
+
+    def exchange(self, *arguments: Any, allow_private: bool = False) -> Any:
+        self.let_in.append(allow_private)
+        return super().exchange(*arguments, allow_private=allow_private)
+
+
+@pytest.mark.fault("S1")
+@pytest.mark.parametrize("allow_private", [True, False])
+async def test_a_gateway_may_stand_in_a_private_network_and_a_link_may_not_lead_there(
+    tmp_path: Path, allow_private: bool
+) -> None:
+    fetcher = Guarded()
+    base = "https://gateway.internal.example/v1"
+    place = LinkedVideo(f"{base}/videos/v/content", base, KEY, allow_private=allow_private)
+
+    with pytest.raises(Unfinished):
+        await a_context(tmp_path, fetcher, place).save_video()
+
+    assert fetcher.let_in == [allow_private]
+
+
+@pytest.mark.fault("S1")
+async def test_a_gateway_may_not_stand_where_clouds_give_their_keys_away(tmp_path: Path) -> None:
+    async def metadata(host: str, port: int) -> list[str]:
+        return ["169.254.169.254"]
+
+    fetcher = Fetcher(max_bytes=10**6, resolver=metadata)
+    base = "https://gateway.internal.example/v1"
+    place = LinkedVideo(f"{base}/videos/v/content", base, KEY, allow_private=True)
+
+    with pytest.raises(Hopeless, match="neither a public nor a private one"):
+        await a_context(tmp_path, fetcher, place).save_video()

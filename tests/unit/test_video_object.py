@@ -297,3 +297,13 @@ def test_a_watch_that_expired_is_a_failure_of_the_same_video() -> None:
     assert video_of("openai", payload).error == VideoFailure(
         code="watch_expired", message="no end of it was heard of"
     )
+
+
+def test_until_a_video_is_looked_up_its_content_is_taken_to_last_an_hour() -> None:
+    told_at = 1762500000
+    thin = {"type": "video.completed", "created_at": told_at, "data": {"id": "video_1"}}
+
+    assert news(thin).expires_at == (told_at + 3600) * 1000
+    assert news({**thin, "type": "video.failed"}).expires_at is None
+    assert news({**thin, "created_at": None}).expires_at is None
+    assert news({**thin, "created_at": 2**64}).expires_at is None

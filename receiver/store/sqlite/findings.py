@@ -38,8 +38,7 @@ class Findings:
 
     def _learn(self, learned: Learned) -> bool:
         found = self._database.execute("learn_object", learned._asdict()).rowcount
-        if learned.expires_at is not None:
-            self._database.execute("learn_expiry", learned._asdict())
+        self._database.execute("learn_expiry", learned._asdict())
         return found > 0
 
     def _refute(self, event: str, rejection: Rejection) -> bool:

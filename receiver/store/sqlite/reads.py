@@ -19,6 +19,7 @@ from receiver.store.base import EventFilter, Keep, Pruned, Row, Stretch
 from receiver.store.sqlite import pages, retention
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.jobs import as_row
+from receiver.store.submissions import Submission
 from receiver.store.watches import Watch
 
 _PATIENCE_SECONDS = 5.0
@@ -126,6 +127,10 @@ class Reads:
         wanted = {"source": source, "video_id": video_id, "identity": identity}
         rows = await self.rows("watch_of_video", wanted)
         return Watch(**rows[0]) if rows else None
+
+    async def submissions(self, query: str, wanted: Mapping[str, object]) -> list[Submission]:
+        """Submissions, by one of the queries that list them."""
+        return [Submission(**row) for row in await self.rows(query, wanted)]
 
     async def bodies_in_use(self, digests: Sequence[str]) -> list[str]:
         """Which of these body files have a row."""

@@ -1,4 +1,5 @@
-"""Removing what is old: events whose jobs have all ended, body files before the rest of their rows, watches.
+"""Removing what is old: events whose jobs have all ended, body files before the rest of their rows,
+watches and submissions.
 
 Looking is done on the connection that reads, in steps; each step that removes is a transaction of its own
 and looks again, as a delivery or a replay may have come in between. Files are the caller's to remove,
@@ -15,6 +16,7 @@ import orjson
 from receiver.store.base import Keep, Pruned, Row
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
+from receiver.store.sqlite.submissions import Submissions
 
 Ask = Callable[[str, Mapping[str, object]], Awaitable[list[Row]]]
 """Run a named query on the connection that reads."""
@@ -24,7 +26,13 @@ Step = tuple[str, int, int]
 FIRST: Step = ("old_events", -1, -1)
 _SECOND: Step = ("old_files", -1, -1)
 _THIRD: Step = ("old_watches", -1, -1)
-_NEXT: dict[str, Step | None] = {FIRST[0]: _SECOND, _SECOND[0]: _THIRD, _THIRD[0]: None}
+_FOURTH: Step = ("old_submissions", -1, -1)
+_NEXT: dict[str, Step | None] = {
+    FIRST[0]: _SECOND,
+    _SECOND[0]: _THIRD,
+    _THIRD[0]: _FOURTH,
+    _FOURTH[0]: None,
+}
 _LOOKED_AT_ONCE = 1000
 _TABLES = ("events", "deliveries", "jobs", "attempts")
 _REMOVALS = ("remove_attempts", "remove_jobs", "remove_videos", "remove_deliveries", "remove_events")
@@ -37,10 +45,13 @@ class Retention:
     def __init__(self, database: Database, intake: Intake) -> None:
         self._database = database
         self._intake = intake
+        self._submissions = Submissions(database)
 
     def remove(self, step: Sequence[Any] | None, found: Sequence[int], keep: Keep, *, now: int) -> Pruned:
         """Remove what a step has found: it may be kept by now."""
         phase = (step or FIRST)[0]
+        if phase == _FOURTH[0]:
+            return Pruned(submissions=self._submissions.remove(found, before=keep.events_before))
         if phase == _THIRD[0]:
             return Pruned(watches=self._intake.watches.remove(found, before=keep.events_before))
         if phase == _SECOND[0]:
@@ -94,13 +105,13 @@ async def plan(ask: Ask, keep: Keep) -> Pruned:
     gone: set[int] = set()
     bare: set[int] = set()
     counts = dict.fromkeys(_TABLES, 0)
-    watches = 0
+    others = {_THIRD[0]: 0, _FOURTH[0]: 0}
     step: Step | None = FIRST
     while step is not None:
         phase = step[0]
         old, step = await look(ask, step, keep, count=_LOOKED_AT_ONCE)
-        if phase == _THIRD[0]:
-            watches += len(old)
+        if phase in others:
+            others[phase] += len(old)
             continue
         before = keep.events_before if phase == FIRST[0] else keep.bodies_before
         found = await ask("finished_events", _finished(set(old) - gone, keep, before=before))
@@ -114,7 +125,8 @@ async def plan(ask: Ask, keep: Keep) -> Pruned:
     unused = await ask("files_of_events", {"events": _json(sorted(gone | bare))})
     events, deliveries, jobs, attempts = (counts[table] for table in _TABLES)
     digests = [row["digest"] for row in unused]
-    return Pruned(events, deliveries, jobs, attempts, digests, watches=watches)
+    watches, submissions = others.values()
+    return Pruned(events, deliveries, jobs, attempts, digests, None, watches, submissions)
 
 
 def _finished(events: Collection[int], keep: Keep, *, before: int) -> dict[str, object]:

@@ -24,7 +24,7 @@ SELECT seq, id FROM events WHERE id >= :prefix AND id < :prefix || '~' ORDER BY 
 -- One event, with the delivery that reported it first.
 SELECT e.seq, e.id, e.source, e.type, e.identity, e.what, e.video_id, e.status, e.title, e.received_at,
        e.duplicates, e.conflict, e.warnings, e.bytes, e.progress, e.kind, e.object,
-       d.body, d.body_sha256, d.payload, d.strings, d.body_removed_at
+       d.body, d.body_sha256, d.payload, d.strings, d.body_removed_at, d.copied_at
 FROM events AS e JOIN deliveries AS d ON d.seq = e.delivery
 WHERE e.seq = :seq;
 

@@ -1,0 +1,124 @@
+"""Everything that `receiver send` can send, posted to the real program: it is taken as the catalogue says."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.cli.catalogue import CATALOGUE
+from tests.acceptance.conftest import Receiver, each
+
+OPENAI = f"""
+[sources.sora]
+kind = "openai"
+api_key = "key"
+webhook_secrets = ["whsec_{b64encode(b"a secret of thirty-two characters").decode()}"]
+
+[sources.ope]
+kind = "openai-compatible"
+api_key = "key"
+api_url = "http://127.0.0.1:9/v1"
+"""
+SOURCES = {"opennote": "opennote", "openai": "sora"}
+ODDITIES: dict[str, dict[str, Any]] = {
+    "no-id": {"warnings": []},
+    "no-id-at-all": {"warnings": ["no_id"]},
+    "rewritten-id": {"warnings": ["request_id_rewritten"]},
+    "foreign": {"type": "video.unknown"},
+    "twice": {"duplicates": 1},
+    "late-progress": {"duplicates": 1, "conflict": False},
+    "contradiction": {"conflict": True},
+    "cancelled": {"type": "video.failed"},
+    "guide-progress": {"type": "video.progress"},
+    "no-data": {"type": "video.unknown"},
+}
+
+
+@pytest.fixture
+def running(receivers: Callable[..., Receiver]) -> Receiver:
+    return receivers(OPENAI).start("--no-worker")
+
+
+@pytest.mark.parametrize("kind", CATALOGUE)
+def test_whatever_is_listed_is_answered_as_it_says(running: Receiver, kind: str) -> None:
+    names = list(CATALOGUE[kind])
+
+    ended = each(
+        lambda name: running.run(
+            "send", SOURCES[kind], "--type", name, "--id", f"id-{name}", "--to", running.url
+        ),
+        names,
+    )
+
+    assert {name: one.complaints for name, one in zip(names, ended, strict=True) if one.status} == {}
+    events = {event["video_id"]: event for event in running.events("--limit", "100")}
+    for name in names:
+        for key, value in ODDITIES.get(name, {}).items():
+            event = events.get(f"id-{name}") or next(
+                event for event in events.values() if not event["video_id"].startswith("id-")
+            )
+            if kind == "opennote" or name in ("twice", "contradiction", "no-data"):
+                assert event[key] == value, name
+    refused = [row["reason"] for row in running.look("rejections")]
+    assert len(refused) == sum("refused with" in CATALOGUE[kind][name].says for name in names)
+
+
+def test_what_can_be_sent_is_listed_without_a_configuration(tmp_path: Path) -> None:
+    from tests.acceptance.conftest import run
+
+    listed = run("send", "--list", "--json", folder=tmp_path)
+
+    assert listed.status == 0
+    assert [(line["kind"], line["type"]) for line in listed.objects] == [
+        (kind, name) for kind, names in CATALOGUE.items() for name in names
+    ]
+    assert "guide-progress" in run("send", "--list", folder=tmp_path).stdout
+
+
+@pytest.mark.parametrize("source", ["opennote", "sora"])
+def test_a_body_of_ones_own_is_sent_byte_for_byte_and_believed(
+    running: Receiver, source: str, tmp_path: Path
+) -> None:
+    body = json.dumps({"video_id": "mine", "status": "odd", "x": "é" * 40_000}, ensure_ascii=False, indent=3)
+    (tmp_path / "own.json").write_text(body)
+
+    ended = running.run("send", source, "--payload", tmp_path / "own.json", "--id", "m1", "--to", running.url)
+
+    assert ended.status == 0, ended.stderr
+    (event,) = running.events("--source", source)
+    assert running.run("show", event["id"], "--raw").stdout == body
+
+
+def test_a_rate_spaces_what_is_repeated(running: Receiver) -> None:
+    began = time.monotonic()
+    sent = running.look(
+        "send", "opennote", "--type", "failed", "--repeat", "4", "--rate", "2/s", "--to", running.url
+    )
+
+    assert [line["status"] for line in sent] == [200] * 4
+    assert time.monotonic() - began >= 1.5
+    assert len({line["video_id"] for line in sent}) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["opennote", "--type", "finished"], "--type: must be one of completed, failed"),
+        (["ope"], "never calls"),
+        ([], "which source?"),
+        (["sora", "--inline"], "carry no video"),
+        (["opennote", "--payload", "receiver.toml", "--inline"], "the whole body"),
+        (["nobody"], "no source 'nobody'"),
+    ],
+)
+def test_what_can_not_be_sent_is_told(running: Receiver, arguments: list[str], complaint: str) -> None:
+    ended = running.run("send", *arguments, "--to", running.url)
+
+    assert ended.status == 2
+    assert complaint in ended.stderr
