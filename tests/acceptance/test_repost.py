@@ -175,7 +175,7 @@ def test_ctrl_c_ends_it_after_the_request_under_way_and_says_where(recorded: Rec
             "--to",
             sink.base,
             "--rate",
-            "1/s",
+            "20/m",
             "--config",
             recorded.config,
         ]
