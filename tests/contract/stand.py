@@ -86,11 +86,13 @@ def begun(replay: str) -> Begun:
     return Begun(replay, "a test", "{}", None, 1, AGES_AGO)
 
 
-async def replayed(store: Store, replay: str, events: Sequence[str], *plan: JobRow) -> Made:
-    """Make new jobs of some events, whatever became of the old ones."""
+async def replayed(
+    store: Store, replay: str, events: Sequence[str], *plan: JobRow, handlers: Sequence[str] = ()
+) -> Made:
+    """Make new jobs of some events, whatever became of the old ones: all of the plan, or these."""
     await store.replays.begin(begun(replay))
     seqs = await store.replays.find(events)
-    return await store.replays.make(replay, seqs, Wish(cards(*plan), again=True))
+    return await store.replays.make(replay, seqs, Wish(cards(*plan), handlers, again=not handlers))
 
 
 def settlement(job: Row, move: str = "finish", **changes: Any) -> Settlement:

@@ -27,6 +27,8 @@ from receiver.store.service import Service
 from tests.contract.stand import ANY, arrival, replayed, settlement
 
 T = TypeVar("T")
+Key = tuple[str | None, str]
+"""Of a job: its replay (none for the first ones), and its handler."""
 
 LEASE_SECONDS = 60
 VIDEOS = st.sampled_from(["v1", "v2"])
@@ -64,6 +66,8 @@ class Job:
     strikes: int = 0
     crashes: int = 0
     expires_at: int | None = None
+    follows: Key | None = None
+    """Whose result it goes on with, when it was replayed without the one that it comes after."""
 
 
 @dataclass
@@ -171,6 +175,43 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.do(replayed(self.store, replay, [event], *PLAN)) == Made(1, len(PLAN))
         self._plan(event, replay, self.due)
 
+    @rule(video=VIDEOS, handler=st.sampled_from(["probe", "tell"]))
+    def replay_a_dependent(self, video: str, handler: str) -> None:
+        """Without the one that it comes after: it goes on with that one's last result, if there is one."""
+        event = self.ids[video, "completed"]
+        self.replays += 1
+        replay = f"r{self.replays}"
+        jobs = self.events[event].jobs
+        after = {name: after for name, _, after, _ in PLAN}
+        done = [key for key, job in jobs.items() if key[1] == after[handler] and job.state == "done"]
+        made = self.do(replayed(self.store, replay, [event], *PLAN, handlers=[handler]))
+        if not done:
+            assert made == Made(0, 0)
+            return
+        expires_at = self.events[event].expires_at
+        jobs[replay, handler] = Job(
+            after[handler], "ready", self.due, expires_at=expires_at, follows=done[-1]
+        )
+        if handler == "probe":
+            jobs[replay, "tell"] = Job("probe", "waiting", self.due, expires_at=expires_at)
+        assert made == Made(1, 2 if handler == "probe" else 1)
+
+    @staticmethod
+    def _results(event: Event, key: Key) -> set[str]:
+        """Whose results a job sees: those of its own replay before those of the one that it goes on with."""
+        layers: list[str | None] = []
+        while True:
+            layers += [key[0]] if key[0] not in layers else []
+            job = event.jobs[key]
+            if job.follows is None and job.after is None:
+                break
+            key = job.follows or (key[0], str(job.after))
+        found: dict[str, str] = {}
+        for layer in layers:
+            states = {name: job.state for (replay, name), job in event.jobs.items() if replay == layer}
+            found = states | found
+        return {name for name, state in found.items() if state == "done"}
+
     def _expected(self, video: str, what: str, content: str | None) -> tuple[str, str | None]:
         same, failed, end = (self.ids.get((video, each)) for each in (what, "failed", "completed"))
         if end is not None:
@@ -247,9 +288,10 @@ class StoreMachine(RuleBasedStateMachine):
     def _take(self, row: Row, worker: str) -> None:
         job = self._job(row)
         assert (job.state, row["claim"], row["attempts"]) == ("ready", job.claim + 1, job.attempts)
-        jobs = self.events[row["id"]].jobs
-        done = {name for (_, name), other in jobs.items() if other.state == "done"}
-        assert set(row["results"]) == (done if job.after else set())
+        expected = (
+            self._results(self.events[row["id"]], (row["replay"], row["handler"])) if job.after else set()
+        )
+        assert set(row["results"]) == expected
         job.state, job.worker, job.strikes = "running", worker, 0
         job.claim += 1
 
