@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -178,3 +180,13 @@ async def test_public_metrics_do_not_open_the_api(application: Application) -> N
     application.admit(AdminSettings(token=SecretStr(TOKEN), metrics_public=True))
     assert (await ask(application))[0] == 200
     assert (await ask(application, path="/api/v1/events"))[0] == 401
+
+
+def test_the_api_is_not_part_of_the_start() -> None:
+    look = "import sys, receiver.app, receiver.front; print(*sorted(sys.modules))"
+    command = [sys.executable, "-P", "-c", look]
+    modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    assert "receiver.endpoint" in modules
+    late = ("receiver.api", "receiver.views", "receiver.replay", "receiver.copies", "starlette", "httpx")
+    assert [module for module in modules if module.startswith(late)] == []
