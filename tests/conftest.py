@@ -6,6 +6,11 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says what else the machine was doing.
+settings.register_profile("receiver", deadline=None)
+settings.load_profile("receiver")
 
 
 @pytest.fixture

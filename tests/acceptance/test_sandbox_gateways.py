@@ -226,7 +226,7 @@ async def test_whoever_polls_is_asked_to_wait_when_an_option_says_so(path: str) 
     ],
 )
 async def test_a_status_changes_on_the_way(path: str, statuses: list[str]) -> None:
-    async with gateways(delay=1) as sandbox:
+    async with gateways(delay=3) as sandbox:
         video_id, seen, percent = await sandbox.create(path), ["queued"], [0]
         while seen[-1] != "completed":
             shown = await sandbox.show(video_id, path)

@@ -191,7 +191,7 @@ def test_sigterm_during_an_upload_and_a_job_loses_neither(receiver: Receiver) ->
 def test_workers_come_after_acknowledgements_as_far_as_the_configuration_says(
     receiver: Receiver, priority: str
 ) -> None:
-    receiver.config.write_text(receiver.config.read_text() + f'\n[worker]\npriority = "{priority}"\n')
+    receiver.environment = {"RECEIVER_WORKER__PRIORITY": priority}
     receiver.start().ready()
     worker = receiver.child("receiver.worker")
 
