@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import random
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from receiver.bodies import Bodies
 from receiver.copies import CopiedDelivery, copy_of, read_line, take_body
 from receiver.errors import BadCopy, CommandFailed, NotFound, StoreError, Unavailable, Unfinished
 from receiver.feed import Feed
+from receiver.places import Place, Places
 from receiver.ration import Ration
 from receiver.record import JobRow
 from receiver.recording import Plans
@@ -69,14 +70,6 @@ class Tally:
     """Events that are lost to us; of a gap without a number, one."""
 
 
-@dataclass(slots=True)
-class _Place:
-    """A message under way: its id becomes the bookmark when it and all before it are done."""
-
-    id: str
-    is_done: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What is told of an event."""
@@ -118,8 +111,8 @@ class Listener:
         self._log = log
         self._told = told
         self._pause = pause
-        self._queue: asyncio.Queue[tuple[Message, _Place]] = asyncio.Queue(_WAITING)
-        self._under_way: deque[_Place] = deque()
+        self._queue: asyncio.Queue[tuple[Message, Place]] = asyncio.Queue(_WAITING)
+        self._places = Places()
         self._has_moved = asyncio.Event()
         self._read: str | None = None
         """The id of the last message that was read, which is ahead of the bookmark."""
@@ -165,15 +158,14 @@ class Listener:
             yield message
 
     async def _hear(self, message: Message) -> None:
-        place = _Place(message.id, is_done=not message.data or message.event != "message")
         if message.event == "gap":
             self._miss(_object(message.data))
-        while len(self._under_way) > _MOST_UNDER_WAY:  # the first of them is stuck
+        while len(self._places) > _MOST_UNDER_WAY:  # the first of them is stuck
             await self._pause(_FIRST_WAIT_SECONDS)
-        if message.id:
-            self._read = message.id
-            self._under_way.append(place)
-        if place.is_done:
+        is_done = not message.data or message.event != "message"
+        place = self._places.begin(message.id, is_done=is_done)
+        self._read = message.id or self._read
+        if is_done:
             self._has_moved.set()
         else:
             await self._queue.put((message, place))
@@ -269,11 +261,8 @@ class Listener:
 
     async def move_bookmark(self) -> None:
         """Remember how far everything is recorded."""
-        reached = None
-        while self._under_way and self._under_way[0].is_done:
-            reached = self._under_way.popleft().id
-        if reached is not None:
-            place = reached
+        place = self._places.reached()
+        if place:
             await self._persistently(lambda: self._store.copies.set_bookmark(self._wanted.bookmark, place))
 
     async def _persistently(self, ask: Callable[[], Any]) -> Any:
