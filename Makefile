@@ -31,7 +31,8 @@ serve: $(VENV)/.run ## Run the receiver with ./receiver.toml (written if missing
 
 # Most tests wait for processes: three files of them at a time. TESTS=1 runs them one after the other.
 TESTS ?= 3
-SIDE_BY_SIDE := --numprocesses=$(TESTS) --dist=loadfile
+# Those that take long come first, in the order of their folders: at the end no process is left with a long one.
+SIDE_BY_SIDE := --numprocesses=$(TESTS) --dist=loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: $(VENV)/.test ## Run every test that can run here; the others say why not

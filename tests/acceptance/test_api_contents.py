@@ -95,10 +95,13 @@ def test_an_absurd_range_is_refused_before_anything_is_read(open_receiver: Recei
     asking.get("/events")  # the API is there from now on
     many = "bytes=" + ",".join(f"{number}-{number}" for number in range(2500))
     for said in (many, "bytes=0-0,1-1", "bytes=" + "0-," * 8000 + "0-"):
-        began = time.perf_counter()
-        answer = asking.get(f"/events/{event}/raw", headers={"Range": said})
-        assert answer.status_code == 416
-        assert time.perf_counter() - began < 0.05
+        took = []
+        for _ in range(5):  # the quickest: whatever else the machine was doing
+            began = time.perf_counter()
+            answer = asking.get(f"/events/{event}/raw", headers={"Range": said})
+            assert answer.status_code == 416
+            took.append(time.perf_counter() - began)
+        assert min(took) < 0.05
     for said in ("bytes=9-1", "bytes=x", "bytes", "words=1-2", "bytes=" + "9" * 70 + "-", "bytes=1-2 3-4"):
         assert asking.get(f"/events/{event}/raw", headers={"Range": said}).status_code == 200
 

@@ -178,7 +178,7 @@ def test_a_worker_that_comes_late_fetches_first_what_expires_first(
         receiver.stop()
         receiver.start()
         receiver.settled(count=14, seconds=60)
-        saved = [line["video"] for line in receiver.log("job.finished") if line["handler"] == "save_video"]
+        saved = [line["video"] for line in receiver.log("video.saved")]
 
     assert len(saved) == 14
     assert expiring <= set(saved[:5]), saved

@@ -120,7 +120,8 @@ def _last_stranger(headers: list[tuple[bytes, bytes]]) -> str:
 
 def _is_trusted(text: str) -> bool:
     try:
-        address = ipaddress.ip_address(text.lower().removeprefix("::ffff:"))
+        address = ipaddress.ip_address(text)
+        address = getattr(address, "ipv4_mapped", None) or address
         return any(address in ipaddress.ip_network(network) for network in _NETWORKS)
     except ValueError:
         return False
