@@ -198,3 +198,58 @@ def test_continuous_integration_fails_when_something_installable_is_missing(
 
     counts = re.findall(r"\d+ (?:error|failed|passed|skipped)", run.stdout.splitlines()[-1])
     assert sorted(counts) == closing, run.stdout
+
+
+UNSTEADY = """
+from pathlib import Path
+
+def test_of_time():
+    seen = Path("seen")
+    once = seen.exists()
+    seen.touch()
+    assert once
+
+def test_steady(): pass
+"""
+WRONG = "def test_wrong(): assert False\n\ndef test_steady(): pass\n"
+PASSING = "def test_steady(): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "status", "again"),
+    [
+        (PASSING, "true", 0, False),
+        (UNSTEADY, "true", 0, True),
+        (WRONG, "true", 1, True),
+        (PASSING, "false", 2, False),
+    ],
+    ids=["all pass", "one fails beside others", "one fails alone, too", "the linter complains"],
+)
+def test_continuous_integration_forgives_only_what_passes_alone(
+    tmp_path: Path, text: str, before: str, status: int, again: bool
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    (tmp_path / "test_it.py").write_text(text, "utf-8")
+    (tmp_path / "Makefile").write_text(f"check:\n\t{before}\n\t.venv/bin/python -m pytest\n", "utf-8")
+    stubs = tmp_path / ".venv" / "bin"
+    stubs.mkdir(parents=True)
+    for name in re.findall(r"\[([\w.-]+)\]=", (ROOT / ".ci/run").read_text("utf-8")):
+        if shutil.which(name) is None:
+            (stubs / name).write_text("#!/bin/sh\n", "utf-8")
+            (stubs / name).chmod(0o755)
+    (stubs / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', "utf-8")
+    (stubs / "python").chmod(0o755)
+
+    run = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{os.environ['PATH']}:{stubs}", "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == status, run.stdout
+    assert ("UNSTEADY" in run.stdout) == again
