@@ -148,7 +148,7 @@ def test_nothing_inner_is_asked_for_or_told_whatever_callbacks_and_file_hosts_sa
 
     failed = receiver.logged("job.failed", count=len(links) - 1)
     assert {line["video"] for line in failed} == set(links) - {"busy"}
-    assert receiver.logged("job.retried")[0]["video"] == "busy"
+    assert "busy" in {line["video"] for line in receiver.logged("job.retried")}
     assert receiver.logged("video.saved")[0]["video"] == "good"
     assert len(files.requests) >= len(ANSWERS) + 1, "each of them was answered"
     assert trap.connections == 0
