@@ -6,7 +6,7 @@ from typing import Any
 
 from receiver.ration import Ration
 from receiver.record import Arrival
-from receiver.store.base import Receipt
+from receiver.store.values import Receipt
 
 _LOGGED = {"accepted": "event.recorded", "duplicate": "delivery.repeated", "conflict": "delivery.conflicted"}
 

@@ -18,7 +18,7 @@ from receiver.model import LongString, utc
 from receiver.router import Handler
 from receiver.settings import Settings
 from receiver.sources.base import OWN_JOBS, InlineVideo, VideoFile
-from receiver.store.base import Row
+from receiver.store.values import Row
 
 
 class Attempts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from receiver.store.base import Row
+from receiver.store.values import Row
 
 _AHEAD_SECONDS = 0.1
 _MOST_AHEAD = 512

@@ -21,8 +21,8 @@ from receiver.errors import BadCopy, Refused, Unavailable
 from receiver.model import INLINE_BODY_LIMIT, EventType, utc
 from receiver.record import Arrival, JobRow
 from receiver.sources.base import Admission
-from receiver.store.base import Row
 from receiver.store.copies import Copy, Finding, KeptVideo
+from receiver.store.values import Row
 
 LONGEST_LINE = 8 * 2**20
 """Bytes of JSON: a body in it has at most 64 KiB, headers as many, and a provider's object a few MiB."""

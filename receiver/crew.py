@@ -11,7 +11,8 @@ from typing import Any
 
 from receiver.errors import StoreError, Unavailable
 from receiver.lifeline import REPLACE_ME
-from receiver.store.base import Jobs, Lost
+from receiver.store.base import Jobs
+from receiver.store.values import Lost
 from receiver.supervisor import Child
 
 _LOOK_SECONDS = 1.0

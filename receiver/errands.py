@@ -34,8 +34,9 @@ from receiver.recording import Plans, arrival_of
 from receiver.router import OWN, Handler, HandlerCard
 from receiver.sources import video_of
 from receiver.sources.base import CONFIRM, RETRIEVE, Admission, ApiRequest, News, Source
-from receiver.store.base import Rejection, Store
+from receiver.store.base import Store
 from receiver.store.findings import Learned
+from receiver.store.values import Rejection
 from receiver.watching import Patience, new_watch
 
 _CONCURRENCY = 8

@@ -20,8 +20,8 @@ from receiver import logs, retry
 from receiver.errors import StoreError, Unavailable
 from receiver.lifeline import REPLACE_ME
 from receiver.outcome import Retry
-from receiver.store.base import Row, Settlement
 from receiver.store.remote import Remote
+from receiver.store.values import Row, Settlement
 
 _LOOK_SECONDS = 0.25
 _RENEWALS = 10

@@ -34,7 +34,8 @@ from receiver.recording import Plans, arrival_of
 from receiver.rejections import Rejections
 from receiver.router import HandlerCard
 from receiver.sources.base import Admission, Denied, Headers, Source
-from receiver.store.base import Intake, Receipt
+from receiver.store.base import Intake
+from receiver.store.values import Receipt
 from receiver.watching import Patience
 
 PREFIX = "/webhooks/"

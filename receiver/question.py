@@ -20,7 +20,8 @@ from receiver.ration import Ration
 from receiver.record import Arrival
 from receiver.recording import Plans, arrival_of
 from receiver.sources.base import Admission, ApiRequest, Source
-from receiver.store.base import Intake, Receipt
+from receiver.store.base import Intake
+from receiver.store.values import Receipt
 from receiver.store.watches import Outcome, Seen, Watch, Watches
 from receiver.watching import given_up
 

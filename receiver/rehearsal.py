@@ -22,8 +22,8 @@ from receiver.loading import Loaded
 from receiver.outcome import Fail, Retry
 from receiver.router import Handler
 from receiver.settings import Settings
-from receiver.store.base import EventFilter, Row, Settlement
 from receiver.store.service import Service
+from receiver.store.values import EventFilter, Row, Settlement
 
 _NAME = "rehearsal"
 _PAGE = 1000

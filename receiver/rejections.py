@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from receiver.errors import StoreError, Unavailable
-from receiver.store.base import Intake, Rejection
+from receiver.store.base import Intake
+from receiver.store.values import Rejection
 
 _FLUSH_SECONDS = 1.0
 _MOST_KINDS = 100

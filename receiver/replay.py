@@ -13,8 +13,9 @@ from receiver import ids
 from receiver.model import EVENT_TYPES
 from receiver.record import First, Wish
 from receiver.sources.base import Source
-from receiver.store.base import EventFilter, Store
+from receiver.store.base import Store
 from receiver.store.replays import MOST_EVENTS, Begun
+from receiver.store.values import EventFilter
 from receiver.tempo import Tempo
 
 _PAGE = 5000

@@ -19,7 +19,8 @@ from receiver.errors import Hopeless, Unfinished, UsageError, VideoError
 from receiver.fetch import Fetcher, retry_after_seconds
 from receiver.replay import Standing
 from receiver.sources.base import Source
-from receiver.store.base import Row, Store
+from receiver.store.base import Store
+from receiver.store.values import Row
 from receiver.tempo import Tempo
 from receiver.upload import Upload
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from receiver.bodies import Bodies
 from receiver.errors import StoreError, Unavailable
-from receiver.store.base import Keep, Pruned, Upkeep
+from receiver.store.base import Upkeep
+from receiver.store.values import Keep, Pruned
 
 GRACE_SECONDS = 900.0
 """A body file that was kept (again) so recently may belong to a delivery whose row is on its way."""

@@ -23,8 +23,8 @@ from receiver.outcome import Retry
 from receiver.ration import Ration
 from receiver.router import Handler
 from receiver.settler import Settler
-from receiver.store.base import Row
 from receiver.store.remote import Remote
+from receiver.store.values import Row
 from receiver.threads import Threads
 from receiver.watching import Patience
 

@@ -14,7 +14,8 @@ from receiver.life import Move
 from receiver.model import utc
 from receiver.ration import Ration
 from receiver.router import Handler
-from receiver.store.base import Jobs, Row, Settlement
+from receiver.store.base import Jobs
+from receiver.store.values import Row, Settlement
 
 _AGAIN_SECONDS = 0.2
 _LOGGED = {

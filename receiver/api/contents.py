@@ -23,7 +23,7 @@ from receiver.life import JobState
 from receiver.media import HEAD_BYTES, sniff
 from receiver.model import LongString, iso
 from receiver.sources.base import InlineVideo
-from receiver.store.base import Row
+from receiver.store.values import Row
 
 _PIECE = 256 * 1024
 _UNKNOWN = b"application/octet-stream"

@@ -15,7 +15,8 @@ from receiver.api.cursors import Cursors
 from receiver.api.tail import Tail
 from receiver.errors import NotFound, StoreError, Unavailable
 from receiver.record import First
-from receiver.store.base import EventFilter, Store
+from receiver.store.base import Store
+from receiver.store.values import EventFilter
 
 T = TypeVar("T")
 _THREADS = 4

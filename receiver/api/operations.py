@@ -31,7 +31,7 @@ from receiver.api.replays import (
 from receiver.api.replies import Content, Lines, Pieces, Reply, Whole, busy, problem
 from receiver.api.stream import Start, Stream
 from receiver.copies import line_of
-from receiver.store.base import Row
+from receiver.store.values import Row
 from receiver.views import (
     EventStory,
     EventView,

@@ -12,7 +12,7 @@ from receiver.api.cursors import PATTERN
 from receiver.errors import BadQuestion
 from receiver.life import JobState
 from receiver.model import EventType
-from receiver.store.base import EventFilter
+from receiver.store.values import EventFilter
 from receiver.units import moment
 
 Q = TypeVar("Q", bound="Question")

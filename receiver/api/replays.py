@@ -19,7 +19,7 @@ from receiver.arrivals import Arrivals
 from receiver.errors import BadQuestion, NotJson
 from receiver.model import INLINE_BODY_LIMIT, iso
 from receiver.record import Wish
-from receiver.store.base import Row
+from receiver.store.values import Row
 from receiver.strict import parse_small
 from receiver.views import Time, View, to_json
 

@@ -18,7 +18,8 @@ from receiver.api.cursors import Cursors
 from receiver.api.replies import begin, until_gone
 from receiver.api.tail import Entry, Tail, matches
 from receiver.errors import StoreError, Unavailable
-from receiver.store.base import EventFilter, Reads
+from receiver.store.base import Reads
+from receiver.store.values import EventFilter
 from receiver.views import View, to_json
 
 KIND = b"text/event-stream"

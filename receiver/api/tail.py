@@ -10,8 +10,9 @@ from itertools import islice
 
 from receiver.api.cursors import Cursors
 from receiver.errors import StoreError, Unavailable
-from receiver.store.base import EventFilter, Reads, Row, Stretch
+from receiver.store.base import Reads
 from receiver.store.bell import Bell
+from receiver.store.values import EventFilter, Row, Stretch
 from receiver.views import event_view, to_json
 
 _KEPT = 1000

@@ -17,7 +17,8 @@ from receiver.capture.videos import FoundVideo, Videos
 from receiver.capture.writing import Writer, written
 from receiver.copies import line_of
 from receiver.errors import CommandFailed
-from receiver.store.base import Row, Store
+from receiver.store.base import Store
+from receiver.store.values import Row
 
 _EVENTS_AT_ONCE = 100
 

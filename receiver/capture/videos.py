@@ -15,8 +15,9 @@ from receiver.bodies import Bodies
 from receiver.errors import VideoError
 from receiver.fetch import Fetcher
 from receiver.sources.base import LinkedVideo, Source
-from receiver.store.base import Row, Store
+from receiver.store.base import Store
 from receiver.store.copies import KeptVideo
+from receiver.store.values import Row
 
 _DEADLINE_SECONDS = 3600.0
 

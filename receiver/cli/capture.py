@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from receiver.capture.exporting import Exported
     from receiver.capture.taking import Taken
     from receiver.settings import Settings
-    from receiver.store.base import EventFilter, Store
+    from receiver.store.base import Store
+    from receiver.store.values import EventFilter
 
 COMPRESSED = (".gz", ".tgz")
 
@@ -48,7 +49,7 @@ def export(
     All events, or those that are named, or chosen by filters, with all of their deliveries. It holds no
     credential, and the same events make the same bytes.
     """
-    from receiver.store.base import EventFilter
+    from receiver.store.values import EventFilter
 
     if events and any(value is not None for value in wanted.values()):
         raise UsageError("say which events in one way: by their ids, or by filters")

@@ -126,7 +126,7 @@ async def _check_submissions(store: Any, found: _Findings) -> None:
 
 
 def _any() -> Any:
-    from receiver.store.base import EventFilter
+    from receiver.store.values import EventFilter
 
     return EventFilter()
 

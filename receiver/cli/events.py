@@ -17,7 +17,8 @@ from receiver.cli.story import tell
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
-    from receiver.store.base import Row, Store
+    from receiver.store.base import Store
+    from receiver.store.values import Row
 
 T = TypeVar("T")
 _LONGEST_WHY = 120
@@ -42,7 +43,7 @@ def with_store(config: Settings, action: Callable[[Store], Awaitable[T]]) -> T:
 @common
 def events(options: Common, *, limit: int, **wanted: Any) -> None:
     """List events, newest first."""
-    from receiver.store.base import EventFilter
+    from receiver.store.values import EventFilter
     from receiver.views import event_view
 
     rows = with_store(

@@ -11,7 +11,8 @@ from receiver.cli.output import brief, bytes_in_words, iso, json_line, now_ms, t
 
 if TYPE_CHECKING:
     from receiver.record import Wish
-    from receiver.store.base import Row, Store
+    from receiver.store.base import Store
+    from receiver.store.values import Row
 
 _SHOWN_AT_ONCE = 500
 

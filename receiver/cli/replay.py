@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from receiver.record import Wish
     from receiver.replay import Forecast, Occasion
     from receiver.settings import Settings
-    from receiver.store.base import Row, Store
+    from receiver.store.base import Store
+    from receiver.store.values import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def _occasion(
     events: tuple[str, ...], is_all: bool, wanted: dict[str, Any], target: str | None, *, is_file: bool
 ) -> Occasion:
     from receiver.replay import Occasion
-    from receiver.store.base import EventFilter
+    from receiver.store.values import EventFilter
 
     is_filtered = any(value is not None for value in wanted.values())
     if not (events or is_filtered or is_all or is_file):

@@ -14,7 +14,7 @@ from receiver.cli.output import brief, iso, json_line, local, now_ms, table
 
 if TYPE_CHECKING:
     from receiver.replay import Standing
-    from receiver.store.base import Row
+    from receiver.store.values import Row
 
 INTERRUPTED = 128 + signal.SIGINT
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 if TYPE_CHECKING:
-    from receiver.store.base import Row
+    from receiver.store.values import Row
     from receiver.store.watches import Watch
 
 _SAVING = "save_video"

@@ -11,7 +11,7 @@ import click
 from receiver.cli.output import bytes_in_words, last_seen, length, local, plain, when
 
 if TYPE_CHECKING:
-    from receiver.store.base import Row
+    from receiver.store.values import Row
 
 _OUTCOMES = {
     "done": "done",

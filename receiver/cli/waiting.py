@@ -17,7 +17,8 @@ from receiver.errors import CommandFailed, StoreDown, Unavailable
 
 if TYPE_CHECKING:
     from receiver.settings import Settings
-    from receiver.store.base import Row, Store
+    from receiver.store.base import Store
+    from receiver.store.values import Row
 
 Show = Callable[[Standing], None]
 _LOOK_SECONDS = 0.5
@@ -82,7 +83,7 @@ async def follow(
 
 
 async def _look(store: Store, source: str, video_id: str) -> Standing:
-    from receiver.store.base import EventFilter
+    from receiver.store.values import EventFilter
 
     wanted = EventFilter(source=source, video=video_id)
     events = await store.events(wanted, limit=_EVENTS, before=None)

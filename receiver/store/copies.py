@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from receiver.record import Arrival
-from receiver.store.base import Row
+from receiver.store.values import Row
 
 COPIED, KNOWN, STRAY = "copied", "known", "stray"
 """What becomes of a copy: it is recorded, it is there already, or nobody knows the event that it repeats."""

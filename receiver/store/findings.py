@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
-from receiver.store.base import Rejection
+from receiver.store.values import Rejection
 
 Ask = Callable[[str, Any], Awaitable[Any]]
 """Ask the store's process: a verb and its arguments."""

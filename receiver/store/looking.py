@@ -8,10 +8,10 @@ from pathlib import Path
 
 import orjson
 
-from receiver.store.base import EventFilter, Keep, Pruned, Row, Stretch
 from receiver.store.sqlite.backup import copy
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.reads import Reads, integrity
+from receiver.store.values import EventFilter, Keep, Pruned, Row, Stretch
 
 CARDS = "handlers"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from receiver.errors import Unstorable
 from receiver.life import Move
-from receiver.store.base import Settlement
+from receiver.store.values import Settlement
 
 
 def in_place_of(settlement: Settlement, error: Unstorable, *, now: int) -> Settlement:

@@ -12,7 +12,14 @@ from typing import Any
 from receiver.errors import StoreDown, StoreError, Unavailable, Unstorable
 from receiver.record import Arrival
 from receiver.store import wire
-from receiver.store.base import (
+from receiver.store.base import resolve
+from receiver.store.copies import RemoteCopies
+from receiver.store.findings import RemoteFindings
+from receiver.store.link import Link
+from receiver.store.refusals import in_place_of
+from receiver.store.replays import RemoteReplays
+from receiver.store.submissions import RemoteSubmissions
+from receiver.store.values import (
     EventFilter,
     Keep,
     Lost,
@@ -23,14 +30,7 @@ from receiver.store.base import (
     Row,
     Settlement,
     Stretch,
-    resolve,
 )
-from receiver.store.copies import RemoteCopies
-from receiver.store.findings import RemoteFindings
-from receiver.store.link import Link
-from receiver.store.refusals import in_place_of
-from receiver.store.replays import RemoteReplays
-from receiver.store.submissions import RemoteSubmissions
 from receiver.store.watches import RemoteWatches
 
 _ANSWER_SECONDS = 10.0

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from receiver.record import Wish
-from receiver.store.base import EventFilter, Row
+from receiver.store.values import EventFilter, Row
 
 KEPT = 1000
 """So many replays are remembered."""

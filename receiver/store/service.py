@@ -16,16 +16,6 @@ import orjson
 from receiver.errors import StoreError, Unavailable, Unstorable
 from receiver.life import Move
 from receiver.record import Arrival
-from receiver.store.base import (
-    Keep,
-    Lost,
-    Pruned,
-    Receipt,
-    Recorded,
-    Rejection,
-    Row,
-    Settlement,
-)
 from receiver.store.bell import Bell, News
 from receiver.store.clock import DueClock
 from receiver.store.commits import GroupCommit
@@ -41,6 +31,7 @@ from receiver.store.sqlite.replays import Replays
 from receiver.store.sqlite.retention import Retention
 from receiver.store.sqlite.submissions import Submissions
 from receiver.store.submitting import Submitting
+from receiver.store.values import Keep, Lost, Pruned, Receipt, Recorded, Rejection, Row, Settlement
 from receiver.store.watching import Watching
 
 T = TypeVar("T")

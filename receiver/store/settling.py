@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from receiver import logs
 from receiver.errors import Unstorable
 from receiver.life import Move
-from receiver.store.base import Settlement
 from receiver.store.commits import GroupCommit
 from receiver.store.refusals import in_place_of
 from receiver.store.sqlite.jobs import Jobs
+from receiver.store.values import Settlement
 
 
 class Settling:

@@ -8,12 +8,12 @@ from typing import Any
 
 from receiver.errors import Unavailable, Unstorable
 from receiver.record import Arrival
-from receiver.store.base import EventFilter, Keep, Rejection, Settlement
 from receiver.store.copies import VERBS as COPIES
 from receiver.store.findings import Learned
 from receiver.store.replays import VERBS as REPLAYS
 from receiver.store.service import Service
 from receiver.store.submissions import Intent
+from receiver.store.values import EventFilter, Keep, Rejection, Settlement
 from receiver.store.watches import NewWatch, Seen
 
 

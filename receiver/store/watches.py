@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from receiver.record import Arrival
-from receiver.store.base import Receipt
+from receiver.store.values import Receipt
 
 Ask = Callable[..., Awaitable[Any]]
 """Ask the store's process: a verb, its arguments, and perhaps `seconds` to wait for the answer."""

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from receiver.record import Arrival
-from receiver.store.base import Receipt
 from receiver.store.bell import Bell
 from receiver.store.clock import DueClock
 from receiver.store.commits import GroupCommit
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.reads import Reads
+from receiver.store.values import Receipt
 from receiver.store.watches import NewWatch, Opened, Seen, Watch
 
 _LOOK_SECONDS = 1.0

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from receiver.store.base import EventFilter
 from receiver.store.remote import Remote
+from receiver.store.values import EventFilter
 from tests.bench import callbacks, catalogue, generate
 from tests.bench.load import flood
 from tests.bench.options import Options

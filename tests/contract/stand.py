@@ -17,10 +17,11 @@ from typing import Any, Protocol
 from receiver.errors import StoreDown
 from receiver.model import EVENT_TYPES
 from receiver.record import Arrival, JobRow, Wish
-from receiver.store.base import EventFilter, Row, Settlement, Store
+from receiver.store.base import Store
 from receiver.store.remote import Remote
 from receiver.store.replays import Begun, Made
 from receiver.store.service import Service
+from receiver.store.values import EventFilter, Row, Settlement
 
 AGES_AGO = 1_700_000_000_000
 """Unix milliseconds: whatever arrived then is due by now."""

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from receiver.errors import StoreError
-from receiver.store.base import Receipt, Store
+from receiver.store.base import Store
 from receiver.store.service import Service
+from receiver.store.values import Receipt
 from tests.contract.stand import ANY, arrival, claim, ready, settlement
 from tests.invariant import Ledger, assert_balanced
 

@@ -25,7 +25,8 @@ from receiver.capture.taking import Taken, take
 from receiver.errors import BadCapture, CommandFailed
 from receiver.record import Arrival
 from receiver.retention import prune
-from receiver.store.base import EventFilter, Keep, Row, Store
+from receiver.store.base import Store
+from receiver.store.values import EventFilter, Keep, Row
 from tests.contract.stand import AGES_AGO, arrival, in_this_process, ready
 
 LARGEST = 2**30

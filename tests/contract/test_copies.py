@@ -16,10 +16,11 @@ from receiver.body import ReceivedBody, read_small
 from receiver.copies import copy_of, line_of, read_line
 from receiver.record import Arrival, Wish
 from receiver.sources.base import Admission
-from receiver.store.base import Keep, Rejection, Row, Store
+from receiver.store.base import Store
 from receiver.store.copies import COPIED, KNOWN, STRAY, Copy, Finding, KeptVideo
 from receiver.store.findings import Learned
 from receiver.store.service import wall_ms
+from receiver.store.values import Keep, Rejection, Row
 from receiver.store.watches import NewWatch
 from tests.contract.stand import (
     AGES_AGO,

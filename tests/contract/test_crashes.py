@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from receiver.record import Arrival
-from receiver.store.base import Lost, Row, Store
+from receiver.store.base import Store
 from receiver.store.service import Service, wall_ms
+from receiver.store.values import Lost, Row
 from tests.contract.stand import (
     AGES_AGO,
     arrival,

@@ -12,10 +12,11 @@ import pytest
 
 from receiver.errors import Unavailable
 from receiver.record import Arrival
-from receiver.store.base import Receipt, Rejection, Row, Store
+from receiver.store.base import Store
 from receiver.store.findings import Learned
 from receiver.store.service import Service
 from receiver.store.sqlite import known
+from receiver.store.values import Receipt, Rejection, Row
 from tests.contract.stand import (
     AGES_AGO,
     ANY,
@@ -229,7 +230,7 @@ async def test_a_refutation_that_fails_is_none(store: Store, database: Path) -> 
 
 
 async def test_what_is_refuted_is_removed_in_time_like_anything_else(store: Store, database: Path) -> None:
-    from receiver.store.base import Keep
+    from receiver.store.values import Keep
 
     forged = await recorded(store)
     await store.findings.refute(forged.event_id, REJECTION)

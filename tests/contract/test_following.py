@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from receiver.errors import Unavailable
-from receiver.store.base import EventFilter, Keep, Store
+from receiver.store.base import Store
 from receiver.store.service import Service
+from receiver.store.values import EventFilter, Keep
 from tests.contract.stand import AGES_AGO, ANY, arrival, claim_one, ready, settlement
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,8 @@ import pytest
 
 from receiver.errors import StoreError, Unavailable
 from receiver.record import Arrival
-from receiver.store.base import EventFilter, Receipt, Rejection, Store
+from receiver.store.base import Store
+from receiver.store.values import EventFilter, Receipt, Rejection
 from tests.contract.stand import AGES_AGO, ANY, arrival, claim_one, failing, jobs_of, ready, waiting
 
 URL = "url https://files/a.mp4"

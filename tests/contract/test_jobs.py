@@ -11,8 +11,9 @@ import pytest
 from receiver.errors import Unavailable
 from receiver.life import TRANSITIONS, JobState, Move
 from receiver.record import Arrival, JobRow
-from receiver.store.base import Row, Store
+from receiver.store.base import Store
 from receiver.store.service import wall_ms
+from receiver.store.values import Row
 from tests.contract.stand import (
     AGES_AGO,
     PATIENCE_SECONDS,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from receiver.store.base import Keep
 from receiver.store.sqlite import known
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.retention import Retention
+from receiver.store.values import Keep
 from tests.contract.stand import AGES_AGO, arrival
 
 VIDEOS = 700

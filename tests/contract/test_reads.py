@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from receiver.errors import NotFound
-from receiver.store.base import EventFilter, Row, Store
+from receiver.store.base import Store
+from receiver.store.values import EventFilter, Row
 from tests.contract.stand import (
     AGES_AGO,
     ANY,

@@ -9,9 +9,10 @@ import pytest
 
 from receiver.errors import NotFound
 from receiver.record import Arrival, Wish
-from receiver.store.base import EventFilter, Row, Store
+from receiver.store.base import Store
 from receiver.store.replays import Begun, Made
 from receiver.store.service import wall_ms
+from receiver.store.values import EventFilter, Row
 from tests.contract.stand import (
     AGES_AGO,
     ANY,

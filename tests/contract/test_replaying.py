@@ -13,7 +13,8 @@ from receiver import replay
 from receiver.errors import Unavailable
 from receiver.record import Wish
 from receiver.replay import Occasion, Standing
-from receiver.store.base import EventFilter, Store
+from receiver.store.base import Store
+from receiver.store.values import EventFilter
 from tests.contract.stand import (
     AGES_AGO,
     arrival,

@@ -17,7 +17,8 @@ from receiver.bodies import Bodies
 from receiver.errors import NotFound
 from receiver.record import Arrival
 from receiver.retention import Report
-from receiver.store.base import Keep, Store
+from receiver.store.base import Store
+from receiver.store.values import Keep
 from tests.contract.stand import (
     AGES_AGO,
     ANY,

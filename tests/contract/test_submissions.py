@@ -12,8 +12,9 @@ from receiver import retention
 from receiver.bodies import Bodies
 from receiver.errors import Unavailable
 from receiver.retention import Report
-from receiver.store.base import Keep, Store
+from receiver.store.base import Store
 from receiver.store.submissions import Answered, Intent, Submission
+from receiver.store.values import Keep
 from tests.contract.stand import AGES_AGO, Opening, StoreProcess, failing, hang_up
 
 ENDED = AGES_AGO + 5000

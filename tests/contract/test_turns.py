@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from receiver.store.base import Row, Store
+from receiver.store.base import Store
 from receiver.store.service import Service, wall_ms
+from receiver.store.values import Row
 from tests.contract.stand import AGES_AGO, arrival, claim, claim_one, jobs_of, ready, settlement, waiting
 
 MANY = 100_000

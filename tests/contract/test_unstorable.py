@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from receiver.errors import Unavailable, Unstorable
-from receiver.store.base import Receipt, Settlement, Store
+from receiver.store.base import Store
 from receiver.store.service import Service
+from receiver.store.values import Receipt, Settlement
 from tests.contract.stand import (
     ANY,
     PATIENCE_SECONDS,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from receiver.errors import Unavailable
-from receiver.store.base import EventFilter, Keep, Receipt, Rejection, Store
+from receiver.store.base import Store
 from receiver.store.service import wall_ms
+from receiver.store.values import EventFilter, Keep, Receipt, Rejection
 from receiver.store.watches import Ending, NewWatch, Opened, Outcome, Seen, Watch
 from tests.contract.stand import AGES_AGO, Opening, arrival, claim_one, failing, ready
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.store.base import Rejection
 from receiver.store.service import Service
+from receiver.store.values import Rejection
 from tests.contract.stand import arrival, claim, ready, settlement
 from tests.invariant import Ledger, assert_balanced
 

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from receiver import retention
 from receiver.bodies import Bodies
 from receiver.retention import Report
-from receiver.store.base import Keep
 from receiver.store.service import Service
+from receiver.store.values import Keep
 from tests.contract.stand import ANY, arrival, ready, settlement
 
 T = TypeVar("T")

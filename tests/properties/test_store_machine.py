@@ -19,11 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from receiver.life import TRANSITIONS, JobState, Move
 from receiver.record import JobRow
-from receiver.store.base import Lost, Rejection, Row, Store
+from receiver.store.base import Store
 from receiver.store.process import Listener, listen
 from receiver.store.remote import Remote
 from receiver.store.replays import Made
 from receiver.store.service import Service
+from receiver.store.values import Lost, Rejection, Row
 from tests.contract.stand import ANY, arrival, replayed, settlement
 
 T = TypeVar("T")

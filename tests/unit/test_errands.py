@@ -24,8 +24,8 @@ from receiver.router import HandlerCard
 from receiver.settings import parse
 from receiver.sources import configured
 from receiver.sources.base import CONFIRM, RETRIEVE, Admission
-from receiver.store.base import EventFilter, Row
 from receiver.store.service import Service
+from receiver.store.values import EventFilter, Row
 from receiver.testing.canned import Canned, CannedFetcher
 from receiver.watching import Patience
 from tests.contract.stand import failing, settlement

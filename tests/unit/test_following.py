@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from receiver.record import Arrival
-from receiver.store.base import EventFilter
 from receiver.store.sqlite import pages
 from receiver.store.sqlite.database import Database
+from receiver.store.values import EventFilter
 from tests.contract.stand import AGES_AGO, arrival
 from tests.unit.test_pages import (
     LIMIT,

@@ -14,7 +14,7 @@ import pytest
 
 from receiver.heartbeat import Heartbeat
 from receiver.lifeline import REPLACE_ME
-from receiver.store.base import Row
+from receiver.store.values import Row
 from tests.contract.stand import StoreProcess, hang_up
 from tests.unit.test_context import Lines
 

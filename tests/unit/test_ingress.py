@@ -18,8 +18,8 @@ from receiver.ingress import Ingress
 from receiver.peers import BadCredentials
 from receiver.rejections import Rejections
 from receiver.router import HandlerCard
-from receiver.store.base import EventFilter, Row
 from receiver.store.service import Service
+from receiver.store.values import EventFilter, Row
 from tests.samples.reading import API_KEY, Sample, opennote, sample
 
 NOW = 1_700_000_000_000

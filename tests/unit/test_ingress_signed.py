@@ -20,8 +20,8 @@ from receiver.rejections import Rejections
 from receiver.router import HandlerCard
 from receiver.signing import Signer
 from receiver.sources.openai import Openai
-from receiver.store.base import EventFilter, Row
 from receiver.store.service import Service
+from receiver.store.values import EventFilter, Row
 from tests.samples.reading import OLD_SECRET, SECRET, SIGNED_AT, gateway, openai, opennote, sample
 
 pytestmark = pytest.mark.anyio

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from receiver.record import Arrival, JobRow
-from receiver.store.base import EventFilter, Row
 from receiver.store.sqlite import pages
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
+from receiver.store.values import EventFilter, Row
 from tests.contract.stand import AGES_AGO, arrival
 
 pytestmark = pytest.mark.anyio

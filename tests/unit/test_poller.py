@@ -24,8 +24,8 @@ from receiver.poller import Poller
 from receiver.question import Ask, Inquirer
 from receiver.recording import Plans
 from receiver.sources.base import Admission, ApiRequest, Source
-from receiver.store.base import EventFilter
 from receiver.store.service import Service, wall_ms
+from receiver.store.values import EventFilter
 from receiver.watching import Patience, new_watch
 
 PATIENCE_SECONDS = 10.0

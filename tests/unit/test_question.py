@@ -25,8 +25,8 @@ from receiver.router import HandlerCard
 from receiver.settings import OpennoteSettings
 from receiver.sources.base import Admission, ApiRequest, Source
 from receiver.sources.opennote import Opennote
-from receiver.store.base import EventFilter, Row
 from receiver.store.service import Service
+from receiver.store.values import EventFilter, Row
 from receiver.store.watches import Ending, Opened, Watch
 from receiver.watching import Patience, new_watch
 

@@ -11,8 +11,8 @@ from structlog.testing import CapturingLogger
 
 from receiver import rejections
 from receiver.rejections import Rejections
-from receiver.store.base import Row
 from receiver.store.service import Service
+from receiver.store.values import Row
 
 NOW = 1_700_000_000_000
 

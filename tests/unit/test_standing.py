@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from receiver.cli.standing import Standing, standing
-from receiver.store.base import Row
+from receiver.store.values import Row
 from receiver.store.watches import Watch
 
 PATH = "/videos/Rain-v1.mp4"

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 
 from receiver.record import Verdict
-from receiver.store.base import Row
 from receiver.store.copies import COPIED, KNOWN, STRAY, Copy, Finding
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.reads import Reads
+from receiver.store.values import Row
 
 _BOOKMARK = "bookmark:"
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from receiver.store.base import Rejection
 from receiver.store.findings import Learned
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
+from receiver.store.values import Rejection
 
 
 class Write(Protocol):

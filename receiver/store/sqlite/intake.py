@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from receiver.record import Arrival, Known, Verdict, decide
-from receiver.store.base import Receipt, Rejection, Row
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.jobs import first_times
 from receiver.store.sqlite.known import KnownEvents
 from receiver.store.sqlite.watches import Watches
+from receiver.store.values import Receipt, Rejection, Row
 from receiver.store.watches import NewWatch, Opened
 
 REJECTIONS_KEPT = 1000

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from receiver.life import TRANSITIONS, JobState, Move
-from receiver.store.base import Lost, Row, Settlement
 from receiver.store.sqlite.database import Database
+from receiver.store.values import Lost, Row, Settlement
 
 OUTCOMES = {Move.FINISH: "done", Move.RETRY: "retry", Move.FAIL: "fail", Move.CANCEL: "cancel"}
 LOST = "lost"

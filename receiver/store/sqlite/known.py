@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from receiver.record import Arrival, Known
-from receiver.store.base import Row
 from receiver.store.sqlite.database import Database
+from receiver.store.values import Row
 from receiver.store.watches import NewWatch
 
 GENERATION = 8192

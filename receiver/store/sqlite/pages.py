@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from receiver.life import JobState
-from receiver.store.base import EventFilter, Row
 from receiver.store.sqlite.known import hash_of
+from receiver.store.values import EventFilter, Row
 
 Ask = Callable[[str, Mapping[str, object]], Awaitable[list[Row]]]
 """Run a named query."""

@@ -15,11 +15,11 @@ import orjson
 from receiver.errors import NotFound, Unavailable
 from receiver.life import JobState
 from receiver.store import queries
-from receiver.store.base import EventFilter, Keep, Pruned, Row, Stretch
 from receiver.store.sqlite import pages, retention
 from receiver.store.sqlite.database import read_only
 from receiver.store.sqlite.jobs import as_row
 from receiver.store.submissions import Submission
+from receiver.store.values import EventFilter, Keep, Pruned, Row, Stretch
 from receiver.store.watches import Watch
 
 _PATIENCE_SECONDS = 5.0

@@ -12,11 +12,11 @@ import orjson
 from receiver.errors import NotFound
 from receiver.life import JobState
 from receiver.record import Wish
-from receiver.store.base import EventFilter, Row
 from receiver.store.replays import KEPT, Begun, Made
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.jobs import first_times
 from receiver.store.sqlite.reads import Reads
+from receiver.store.values import EventFilter, Row
 
 if TYPE_CHECKING:
     from receiver.replanning import Replanned, Replanner

@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from receiver.store.base import Keep, Pruned, Row
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.intake import Intake
 from receiver.store.sqlite.submissions import Submissions
+from receiver.store.values import Keep, Pruned, Row
 
 Ask = Callable[[str, Mapping[str, object]], Awaitable[list[Row]]]
 """Run a named query on the connection that reads."""

@@ -8,8 +8,8 @@ import orjson
 
 from receiver.record import Arrival, Known
 from receiver.sources.base import WATCH_EXPIRED
-from receiver.store.base import Row
 from receiver.store.sqlite.database import Database
+from receiver.store.values import Row
 from receiver.store.watches import Ending, NewWatch, Opened, Outcome, Seen, Watch
 
 _ENDS = {"completed", "failed"}
