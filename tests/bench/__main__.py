@@ -16,7 +16,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import attack, beside, big, downloads, jobs, replays, small, start, stored
+from tests.bench import (
+    attack,
+    beside,
+    big,
+    downloads,
+    jobs,
+    listening,
+    replays,
+    small,
+    start,
+    stored,
+    streams,
+)
 from tests.bench.options import Options, parse
 from tests.bench.programs import Broken
 from tests.bench.report import Section, goals_as_text
@@ -27,9 +39,11 @@ _NEEDS = {
     "stored": ("wrk",),
     "start": (),
     "handlers": ("wrk",),
+    "streams": ("wrk",),
     "attack": ("wrk",),
     "jobs": (),
     "replays": (),
+    "listen": (),
     "downloads": ("curl",),
 }
 _MEASURES: dict[str, Callable[[Options], Section | list[Section]]] = {
@@ -38,9 +52,11 @@ _MEASURES: dict[str, Callable[[Options], Section | list[Section]]] = {
     "stored": stored.measure,
     "start": start.measure,
     "handlers": beside.measure,
+    "streams": streams.measure,
     "attack": attack.measure,
     "jobs": jobs.measure,
     "replays": replays.measure,
+    "listen": listening.measure,
     "downloads": downloads.measure,
 }
 

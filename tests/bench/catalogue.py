@@ -24,6 +24,7 @@ kind = "opennote"
 organization_id = "{ORGANIZATION}"
 api_keys = ["{KEY}"]
 """
+_TOKEN = "token_bench_0123456789abcdef"
 
 
 def receiver(name: str, *options: str, handlers: str = "idle") -> Program:
@@ -45,6 +46,13 @@ def configured(folder: Path) -> Path:
         file.write_text(_CONFIGURATION, "utf-8")
         file.chmod(0o600)
     return file
+
+
+def with_api(folder: Path) -> str:
+    """Let the receiver of a folder have its API; the token for it."""
+    with configured(folder).open("a", encoding="utf-8") as file:
+        file.write(f'\n[admin]\ntoken = "{_TOKEN}"\n')
+    return _TOKEN
 
 
 def database_in(folder: Path) -> Path:

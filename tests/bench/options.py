@@ -10,7 +10,19 @@ from pathlib import Path
 
 from tests.bench.programs import ROOT
 
-SECTIONS = ("small", "big", "stored", "start", "handlers", "attack", "jobs", "replays", "downloads")
+SECTIONS = (
+    "small",
+    "big",
+    "stored",
+    "start",
+    "handlers",
+    "streams",
+    "attack",
+    "jobs",
+    "replays",
+    "listen",
+    "downloads",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _EMPTY, _FULL = "empty", "full"
 _FIGURES = "(figures, for /metrics)"
 _LOOKS = 10
 _PAGE = 50
+_FIRST, _LAST = "first", "last"
 _HOUR_MS = 3_600_000
 
 
@@ -100,11 +101,15 @@ def _pages(options: Options, full: Path) -> Section:
     options.tell("stored: pages of events")
     with running(catalogue.receiver("no worker", "--no-worker"), full):
         taken = asyncio.run(_look(catalogue.database_in(full), filters))
+        walked = asyncio.run(_walk(catalogue.database_in(full)))
     for row, (milliseconds, found) in taken.items():
         section.add(row, {"ms": milliseconds, "events": found})
+    for page, milliseconds in walked.items():
+        section.add(f"the {page} page of those that failed", {"ms": milliseconds, "events": _PAGE})
     slowest = max(taken[row][0] for row in filters)
     section.goals = [
         Goal("a page of events, the slowest filter", slowest, 100, 20, "ms"),
+        Goal("the last full page, against the first", walked[_LAST] / walked[_FIRST], 1.5, 1.1, "×"),
         Goal("what /metrics asks the store", taken[_FIGURES][0], 50, 20, "ms"),
     ]
     return section
@@ -119,6 +124,25 @@ async def _look(database: Path, filters: dict[str, EventFilter]) -> dict[str, tu
         look = partial(store.events, wanted, limit=_PAGE, before=None)
         taken[name] = (await _milliseconds(look), len(await look()))
     taken[_FIGURES] = (await _milliseconds(store.figures), 0)
+    await store.close()
+    return taken
+
+
+async def _walk(database: Path) -> dict[str, float]:
+    """Go from page to page to the end; the milliseconds of some pages on that way."""
+    store = Remote(database)
+    await store.connect()
+    wanted, before, begins = EventFilter(type="video.failed"), None, [None]
+    while len(page := await store.events(wanted, limit=_PAGE, before=before)) == _PAGE:
+        before = page[-1]["seq"]
+        begins.append(before)
+    # The last one may not be full: it would be the faster for it.
+    middle, last = max(len(begins) // 2, 1), max(len(begins) - 1, 1)
+    chosen = {_FIRST: None, f"{middle:,}th": begins[middle - 1], _LAST: begins[last - 1]}
+    taken = {
+        name: await _milliseconds(partial(store.events, wanted, limit=_PAGE, before=before))
+        for name, before in chosen.items()
+    }
     await store.close()
     return taken
 
