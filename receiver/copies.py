@@ -7,7 +7,7 @@ those of the original. What a body holds, though, is read from the body itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -18,8 +18,9 @@ from receiver import sources
 from receiver.bodies import Bodies
 from receiver.body import ReceivedBody, read_body
 from receiver.errors import BadCopy, Refused, Unavailable
-from receiver.model import INLINE_BODY_LIMIT, EventType, utc
+from receiver.model import EventType, utc
 from receiver.record import Arrival, JobRow
+from receiver.scanner import Scanner
 from receiver.sources.base import Admission
 from receiver.store.copies import Copy, Finding, KeptVideo
 from receiver.store.values import Row
@@ -43,16 +44,19 @@ def _within(moment: datetime) -> datetime:
 
 
 _Moment = Annotated[AwareDatetime, AfterValidator(_within)]
-_Name = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_printable)]
+_Text = Annotated[str, Field(max_length=8192), AfterValidator(_printable)]
+_Name = Annotated[_Text, Field(min_length=1)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Header = tuple[Annotated[str, Field(max_length=256)], Annotated[str, Field(max_length=8192)]]
+_Header = tuple[str, str]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Copied(BaseModel):
+    """Fields that a later version may add are passed over; nothing that ingress lets in is too long."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class CopiedNews(_Strict):
+class CopiedNews(_Copied):
     """What the first delivery of an event made of it, as it stands now."""
 
     type: EventType
@@ -63,21 +67,21 @@ class CopiedNews(_Strict):
     progress: Annotated[float, Field(allow_inf_nan=False)] | None
     title: Annotated[str, Field(max_length=1000)] | None
     warnings: Annotated[tuple[_Name, ...], Field(max_length=100)]
-    content: Annotated[str, Field(max_length=16384)] | None
+    content: str | None
     object: dict[str, Any] | None = None
     """What the provider said of the video when it was looked up."""
     refuted_at: _Moment | None = None
     """When the provider denied what the event says."""
 
 
-class CopiedVideo(_Strict):
+class CopiedVideo(_Copied):
     """The file behind the link, which travels beside the deliveries."""
 
     sha256: _Sha256
     bytes: Annotated[int, Field(ge=0)]
 
 
-class CopiedDelivery(_Strict):
+class CopiedDelivery(_Copied):
     """One delivery, as it travels."""
 
     event: Annotated[str, Field(pattern=r"^evt_[0-9a-z]{1,60}$")]
@@ -86,13 +90,14 @@ class CopiedDelivery(_Strict):
     kind: _Name
     via: Literal["callback", "poll", "import"]
     received_at: _Moment
-    method: Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")]
-    path: _Name
+    method: Annotated[str, Field(pattern=r"^[A-Z]{0,16}$")]
+    """Empty, as the path is, for what nobody sent: a watch that was given up."""
+    path: _Text
     headers: Annotated[tuple[_Header, ...], Field(max_length=256)]
     bytes: Annotated[int, Field(ge=0)]
     body_sha256: _Sha256
     body: str | None = None
-    """The text itself, up to 64 KiB; a larger one lies elsewhere."""
+    """The text itself; a larger one lies elsewhere."""
     news: CopiedNews | None = None
     """Of the delivery that was accepted only."""
     video: CopiedVideo | None = None
@@ -156,14 +161,23 @@ def _check(delivery: CopiedDelivery) -> None:
     if delivery.kind not in sources.KINDS:
         raise BadCopy(f"kind: this version knows {', '.join(sorted(sources.KINDS))} only")
     if delivery.body is None:
-        if delivery.bytes <= INLINE_BODY_LIMIT:
-            raise BadCopy("body: it is missing")
         return
     raw = delivery.body.encode("utf-8", "surrogatepass")
-    if len(raw) > INLINE_BODY_LIMIT or len(raw) != delivery.bytes:
+    if len(raw) != delivery.bytes:
         raise BadCopy("body: it has another length than it should")
     if hashlib.sha256(raw).hexdigest() != delivery.body_sha256:
         raise BadCopy("body: its SHA-256 is another one")
+
+
+def judge(chunks: Iterable[bytes]) -> None:
+    """Say by BadCopy that a body is no strict JSON object; nothing is kept of it."""
+    scanner = Scanner()
+    try:
+        for chunk in chunks:
+            scanner.feed(chunk)
+        scanner.finish()
+    except Refused as error:
+        raise BadCopy(f"body: {error.reason}") from None
 
 
 async def take_body(

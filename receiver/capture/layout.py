@@ -1,14 +1,14 @@
 """What stands where in a capture: its members, their order, and the heads before each of them.
 
-The heads are those of tar as every tar reads them: plain files only, no extensions, nothing that depends on
-who wrote them, or when.
+The heads that we write are those of tar as every tar reads them: plain files only, no extensions, nothing
+that depends on who wrote them, or when. Read are also those that other programs put around the same members.
 """
 
 from __future__ import annotations
 
 import re
 import tarfile
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
@@ -25,18 +25,23 @@ RECORD = 20 * BLOCK
 LARGEST_MANIFEST = 1 << 20
 MOST_MEMBERS = 1_000_000
 _LONGEST_SUM = 200
+_LARGEST_EXTENSION = 64 * 1024
+_MOST_HEADS = 6
+"""Blocks before a member: its own head, that of an extension, and what stands in it."""
 
 _NAME = re.compile(
     r"capture\.json|deliveries\.jsonl|SHA256SUMS|bodies/[0-9a-f]{64}|videos/evt_[0-9a-z]{1,60}"
 )
-_ORDER = {MANIFEST: 0, DELIVERIES: 1, BODIES: 2, VIDEOS: 3, SUMS: 4}
+_FOLDERS = (".", "", BODIES.rstrip("/"), VIDEOS.rstrip("/"))
+_RECORD = re.compile(rb"([0-9]{1,5}) ([^=\n]{1,200})=")
+_FORMAT = re.compile(r"receiver-capture/[0-9]{1,9}")
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Manifest(BaseModel):
     """`capture.json`: what is in the file, said before it comes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")  # what a later version may add is passed over
     format: Literal["receiver-capture/1"]
     events: _Count
     deliveries: _Count
@@ -60,7 +65,7 @@ class Manifest(BaseModel):
     @property
     def most_bytes(self) -> int:
         """How many the whole file may have, when it is not compressed."""
-        heads = (self.members + 2) * 2 * BLOCK
+        heads = (self.members + 2 + len(_FOLDERS)) * _MOST_HEADS * BLOCK
         return LARGEST_MANIFEST + self.bytes + self.most_sums + heads + 2 * RECORD
 
 
@@ -72,12 +77,17 @@ def manifest_text(manifest: Manifest) -> bytes:
 def read_manifest(text: bytes) -> Manifest:
     """Read `capture.json`. Raise BadCapture."""
     try:
-        return Manifest.model_validate(orjson.loads(text))
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise BadCapture(f"{MANIFEST} is not JSON") from None
+    found = value.get("format") if isinstance(value, dict) else None
+    if isinstance(found, str) and found != FORMAT and _FORMAT.fullmatch(found):
+        raise BadCapture(f"it has the format {found}, and this version of receiver reads {FORMAT} only")
+    try:
+        return Manifest.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise BadCapture(f"{MANIFEST}: {where}: {first['msg']}") from None
 
 
@@ -91,11 +101,6 @@ class Head(NamedTuple):
     def padded(self) -> int:
         """The bytes with what fills their last block."""
         return -(-self.size // BLOCK) * BLOCK
-
-    @property
-    def place(self) -> int:
-        """Where it may stand: those of a lower place come first."""
-        return _ORDER[self.name if self.name in _ORDER else self.name.partition("/")[0] + "/"]
 
 
 def head(name: str, size: int) -> bytes:
@@ -114,28 +119,70 @@ def is_head(block: bytes) -> bool:
     return True
 
 
-def read_head(block: bytes) -> Head:
-    """Read the block before a member.
+def next_head(read: Callable[[int], bytes]) -> Head | None:
+    """Read up to the bytes of the next member; None where the file ends, or can't be read any further.
 
-    Raise BadCapture for whatever we never write: links, folders, paths that lead elsewhere, extensions.
+    Folders that members lie in, `./` before a name and extended heads (POSIX) are read over. Raise BadCapture
+    for whatever has no place in a capture: links, paths that lead elsewhere, files with holes, other names.
     """
-    info = tarfile.TarInfo.frombuf(block, "ascii", "replace")
+    told: dict[bytes, bytes] = {}
+    while is_head(block := read(BLOCK)):
+        info = tarfile.TarInfo.frombuf(block, "ascii", "replace")
+        if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE):
+            extension = _extension(info.size, read)
+            if extension is None:
+                return None
+            told = extension if info.type == tarfile.XHDTYPE else told
+            continue
+        name = told[b"path"].decode("ascii", "replace") if b"path" in told else info.name
+        name = name.removeprefix("./")
+        if info.type == tarfile.DIRTYPE and name.rstrip("/") in _FOLDERS and not info.size:
+            told = {}
+            continue
+        return _member(info, name, told)
+    return None
+
+
+def _member(info: tarfile.TarInfo, name: str, told: Mapping[bytes, bytes]) -> Head:
     if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         raise BadCapture("it holds something that is not a plain file, which no capture does")
-    if not _NAME.fullmatch(info.name):
+    if not _NAME.fullmatch(name):
         raise BadCapture("it holds a file that has no place in a capture")
-    if info.size < 0:
+    size = told.get(b"size", b"%d" % info.size)
+    if not re.fullmatch(rb"[0-9]{1,18}", size):
         raise BadCapture("it holds a file of an impossible size")
-    return Head(info.name, info.size)
+    return Head(name, int(size))
 
 
-def first_head(block: bytes) -> Head:
-    """Read the block that a capture begins with. Raise BadCapture."""
-    with suppress(BadCapture):
-        first = read_head(block) if is_head(block) else None
-        if first is not None and first.name == MANIFEST and first.size <= LARGEST_MANIFEST:
-            return first
-    raise BadCapture(f"it is no capture: it does not begin with {MANIFEST}")
+def _extension(size: int, read: Callable[[int], bytes]) -> dict[bytes, bytes] | None:
+    """What a POSIX head says of the member after it; None when the file ends in it. Raise BadCapture."""
+    if not 0 <= size <= _LARGEST_EXTENSION:
+        raise BadCapture("it holds a head that is far too long")
+    text = read(size + len(filling(size)))
+    if len(text) < size:
+        return None
+    told, position = {}, 0
+    while position < size:
+        found = _RECORD.match(text, position, size)
+        end = position + int(found[1]) if found is not None else 0
+        if found is None or not found.end() < end <= size or text[end - 1] != ord("\n"):
+            raise BadCapture("it holds a head that can't be read")
+        if found[2].startswith(b"GNU.sparse."):
+            raise BadCapture("it holds something that is not a plain file, which no capture does")
+        told[found[2]] = text[found.end() : end - 1]
+        position = end
+    return told
+
+
+def first_head(read: Callable[[int], bytes]) -> Head:
+    """Read up to the bytes of the member that a capture begins with. Raise BadCapture."""
+    try:
+        first = next_head(read)
+    except BadCapture:
+        first = None
+    if first is None or first.name != MANIFEST or first.size > LARGEST_MANIFEST:
+        raise BadCapture(f"it is no capture: it does not begin with {MANIFEST}")
+    return first
 
 
 def filling(size: int) -> bytes:

@@ -21,7 +21,7 @@ from receiver.errors import BadCapture
 
 _PIECE = 1 << 20
 _LONGEST_LINE = 9 << 20
-_SUM_LINE = re.compile(rb"([0-9a-f]{64})  ([ -~]{1,100})")
+_SUM_LINE = re.compile(rb"([0-9a-f]{64}) [ *](?:\./)?([ -~]{1,100})")
 
 
 class Member(NamedTuple):
@@ -29,6 +29,8 @@ class Member(NamedTuple):
 
     offset: int
     size: int
+    sha256: str
+    """Hex; empty for one that is cut short."""
 
 
 class Capture:
@@ -130,7 +132,7 @@ class _Look:
         self._check_bodies()
 
     def _first(self) -> bytes:
-        head = layout.first_head(self._file.read(layout.BLOCK))
+        head = layout.first_head(self._file.read)
         text = self._file.read(head.padded)
         if len(text) < head.padded:
             raise BadCapture(f"it is unfinished: it ends within {layout.MANIFEST}")
@@ -141,11 +143,10 @@ class _Look:
 
     def _members(self) -> dict[str, str] | None:
         """Hash every member; return the sums that stand in the file, None when they are missing."""
-        total, place = 0, 0
-        while (head := self._next_head()) is not None:
-            if head.name in self._sums or head.place < place:
-                raise BadCapture("its members are not in the order of a capture")
-            place = head.place
+        total = 0
+        while (head := layout.next_head(self._file.read)) is not None:
+            if head.name in self._sums:
+                raise BadCapture("it holds a member twice")
             if head.name == layout.SUMS:
                 return self._read_sums(head)
             total += head.size
@@ -157,11 +158,6 @@ class _Look:
                 return None
         return None
 
-    def _next_head(self) -> Head | None:
-        """What follows; None where the file ends, or can't be read any further."""
-        block = self._file.read(layout.BLOCK)
-        return layout.read_head(block) if layout.is_head(block) else None
-
     def _hash(self, head: Head) -> bool:
         """Look at one member; False when the file ends within it."""
         offset, left = self._file.tell(), head.size
@@ -170,7 +166,8 @@ class _Look:
             digest.update(piece)
             left -= len(piece)
         if not left or head.name == layout.DELIVERIES:  # of which the lines that are there can be read
-            self.capture.members[head.name] = Member(offset, head.size - left)
+            whole = "" if left else digest.hexdigest()
+            self.capture.members[head.name] = Member(offset, head.size - left, whole)
         if left:
             return False
         self._sums[head.name] = digest.hexdigest()
@@ -180,15 +177,18 @@ class _Look:
     def _read_sums(self, head: Head) -> dict[str, str] | None:
         if head.size > self._manifest.most_sums:
             raise BadCapture(f"{layout.SUMS} is larger than it can be")
-        text = self._file.read(head.size)
+        text = self._file.read(head.padded)[: head.size]
         if len(text) < head.size:
             return None
+        if layout.next_head(self._file.read) is not None:
+            raise BadCapture(f"something comes after {layout.SUMS}, which is the last member of a capture")
         told = {}
         for line in text.splitlines():
             found = _SUM_LINE.fullmatch(line)
             if found is None:
                 raise BadCapture(f"{layout.SUMS} has a line that is none of sha256sum's")
             told[found[2].decode("ascii")] = found[1].decode("ascii")
+        told.pop(layout.SUMS, None)  # of itself nobody can know it
         return told
 
     def _unfinished(self) -> str:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO, NamedTuple
 
 from receiver.bodies import Bodies
 from receiver.capture import layout
 from receiver.capture.reading import Capture
-from receiver.copies import CopiedDelivery, copy_of, read_line, take_body
+from receiver.capture.survey import Survey, name_of_body, readable, said
+from receiver.copies import CopiedDelivery, copy_of, take_body
 from receiver.errors import BadCapture, BadCopy
 from receiver.permits import Claim
 from receiver.record import Verdict
 from receiver.store.base import Store
-from receiver.store.copies import COPIED, Copy, KeptVideo
+from receiver.store.copies import COPIED, STRAY, Copy, KeptVideo
 
 _PIECE = 1 << 20
 _BATCH = 200
 _BATCH_BYTES = 8 << 20
+_MOST_PROBLEMS = 20
 
 
 class Taken(NamedTuple):
@@ -51,79 +53,63 @@ async def take(
     Every line is read before the first is recorded, so that a capture that is not in order changes nothing;
     if `is_partial`, what is whole is taken. Raise BadCapture, and what store and bodies raise.
     """
-    problems = list(_faults(capture))
-    if problems and not is_partial:
-        raise BadCapture("\n".join(problems[:20]))
-    work = _Taking(capture, store, bodies, now, largest)
-    for number, line in enumerate(capture.lines(), 1):
-        try:
-            await work.add(_readable(capture, line))
-        except BadCopy as error:
-            if not is_partial:
-                await work.record()
-                raise BadCapture(f"{layout.DELIVERIES} line {number}: {error}") from error
-            problems += [] if _is_told(problems, number) else [_said(number, error)]
-        told(number)
+    survey = Survey(capture, judges=not is_partial)
+    if survey.problems and not is_partial:
+        raise BadCapture("\n".join(survey.problems[:_MOST_PROBLEMS]))
+    work = _Taking(capture, store, bodies, now, largest, survey)
+    done, problems = 0, dict.fromkeys(survey.problems)
+    for takes in (_is_any,) if survey.is_in_order else (_is_accepted, _is_other):
+        for number, line in enumerate(capture.lines(), 1):
+            try:
+                delivery = readable(capture, line)
+                if takes(delivery):
+                    await work.add(delivery)
+            except BadCopy as error:
+                if not is_partial:
+                    await work.record()
+                    raise BadCapture(said(number, error)) from error
+                problems[said(number, error)] = None
+            done = max(done, number)
+            told(done)
     await work.record()
+    if work.strays:
+        problems[f"{work.strays} deliveries are left out: what they repeat is neither in it nor here"] = None
     return work.taken._replace(left=tuple(problems))
 
 
-def _said(number: int, error: BadCopy) -> str:
-    return f"{layout.DELIVERIES} line {number}: {error}"
+def _is_any(delivery: CopiedDelivery) -> bool:
+    return True
 
 
-def _is_told(problems: list[str], number: int) -> bool:
-    start = f"{layout.DELIVERIES} line {number}: "
-    return any(problem.startswith(start) for problem in problems)
+def _is_accepted(delivery: CopiedDelivery) -> bool:
+    return delivery.news is not None
 
 
-def _faults(capture: Capture) -> Iterator[str]:
-    """What is wrong with the lines, or does not fit together with the rest."""
-    counts: Counter[str] = Counter()
-    for number, line in enumerate(capture.lines(), 1):
-        counts["deliveries"] += 1
-        try:
-            delivery = _readable(capture, line)
-        except BadCopy as error:
-            yield _said(number, error)
-            continue
-        counts["events"] += delivery.news is not None
-    for name in ("events", "deliveries"):
-        announced = getattr(capture.manifest, name)
-        if counts[name] != announced:
-            yield f"there are {counts[name]} {name}, and {layout.MANIFEST} says {announced}"
-
-
-def _readable(capture: Capture, line: bytes) -> CopiedDelivery:
-    """Read a line; all that it refers to has to be there. Raise BadCopy."""
-    delivery = read_line(line)
-    if delivery.body is None:
-        _find(capture, f"{layout.BODIES}{delivery.body_sha256}", delivery.bytes)
-    if delivery.video is not None:
-        _find(capture, f"{layout.VIDEOS}{delivery.event}", delivery.video.bytes)
-    return delivery
-
-
-def _find(capture: Capture, name: str, size: int) -> None:
-    member = capture.members.get(name)
-    if member is None:
-        raise BadCopy(f"{name} is not there, or not whole")
-    if member.size != size:
-        raise BadCopy(f"{name} has another size than the line says")
+def _is_other(delivery: CopiedDelivery) -> bool:
+    return delivery.news is None
 
 
 class _Taking:
     """The deliveries that are on their way into the store."""
 
     def __init__(
-        self, capture: Capture, store: Store, bodies: Bodies, now: Callable[[], int], largest: int
+        self,
+        capture: Capture,
+        store: Store,
+        bodies: Bodies,
+        now: Callable[[], int],
+        largest: int,
+        survey: Survey,
     ) -> None:
         self.taken = Taken()
+        self.strays = 0
+        """Deliveries of an event that is neither here nor in the capture."""
         self._capture = capture
         self._store = store
         self._bodies = bodies
         self._now = now
         self._largest = largest
+        self._survey = survey
         self._event = ""
         self._seen: Counter[bytes] = Counter()
         self._batch: list[Copy] = []
@@ -133,7 +119,7 @@ class _Taking:
         """Take one; its body and its video are on disk when this returns. Raise BadCopy."""
         chunks = None
         if delivery.body is None:
-            chunks = _chunks(self._capture.open(f"{layout.BODIES}{delivery.body_sha256}"))
+            chunks = _chunks(self._capture.open(name_of_body(delivery)))
         body = await take_body(delivery, chunks, bodies=self._bodies, limit=self._largest)
         video = None
         if delivery.video is not None:
@@ -147,8 +133,8 @@ class _Taking:
             await self.record()
 
     def _nth(self, delivery: CopiedDelivery) -> int:
-        """How many like it there were: the deliveries of an event stand together."""
-        if delivery.event != self._event:
+        """How many like it there were; where the deliveries of an event stand together, only of this one."""
+        if delivery.event != self._event and self._survey.is_in_order:
             self._event = delivery.event
             self._seen.clear()
         digest = hashlib.sha256(delivery.model_dump_json(exclude={"news", "video"}).encode()).digest()
@@ -161,6 +147,10 @@ class _Taking:
         verdicts = await self._store.copies.take(batch) if batch else []
         for copy, became in zip(batch, verdicts, strict=True):
             is_new = became == COPIED
+            # Of an event that was passed over, as its key is known, the others are known, too.
+            if became == STRAY and self._survey.is_orphan(copy.arrival.event_id):
+                self.strays += 1
+                continue
             self.taken = self.taken._replace(
                 events=self.taken.events + (is_new and copy.verdict == Verdict.ACCEPTED),
                 deliveries=self.taken.deliveries + is_new,

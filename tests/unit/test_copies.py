@@ -98,7 +98,6 @@ async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
         ({"news_video_id": "v\x00"}, "^news.video_id: "),
         ({"news_progress": "NaN"}, "^news.progress: "),
         ({"news_warnings": ["x"] * 101}, "^news.warnings: "),
-        ({"extra": 1}, "^extra: "),
     ],
 )
 def test_a_line_that_is_not_what_it_should_be_is_refused_with_the_field(
@@ -122,14 +121,23 @@ def test_a_refusal_repeats_nothing_of_the_line() -> None:
     assert "a-secret-value" not in str(refused.value)
 
 
-def test_a_body_of_64_kib_or_less_must_be_in_its_line() -> None:
-    with pytest.raises(BadCopy, match="body: it is missing"):
-        read_line(orjson.dumps(large(b"{}")))
+def test_fields_that_a_later_version_may_add_are_passed_over() -> None:
+    assert read(extra=1, news_extra={"a": 1}) == read()
 
 
-def test_a_body_in_the_line_has_64_kib_at_most() -> None:
-    with pytest.raises(BadCopy, match="body: it has another length"):
-        read(body=b'{"a":"' + b"x" * 70_000 + b'"}')
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "", "path": "", "via": "poll"},  # a watch that was given up
+        {"path": "/v1/videos/" + "%F0%9F%98%80" * 256},
+        {"headers": [["x-" + "n" * 32_000, "redacted:00000000"]] * 100},
+        {"news_content": "https://example.com/" + "x" * 4_000_000},
+        {"news_what": f"other:{'x' * 256}", "news_type": "video.unknown"},
+        {"news_title": "a\nb"},
+    ],
+)
+def test_whatever_a_receiver_records_is_read(changes: dict[str, Any]) -> None:
+    assert read(**changes).event == line()["event"]
 
 
 @pytest.mark.anyio
