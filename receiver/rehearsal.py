@@ -6,7 +6,7 @@ For captures: a breakpoint in a handler works, a failure is final, and nobody el
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -38,7 +38,8 @@ class Rehearsed(NamedTuple):
     handler: str
     state: str
     """done, dead or cancelled."""
-    seconds: float
+    seconds: float | None
+    """None where nobody knows any more, as a later job ended the process."""
     error: str | None
     result: Any
 
@@ -63,21 +64,36 @@ class Rehearsal:
         self._attempts = Attempts(config, loaded.settings, fetcher=self._fetcher)
         self.is_abandoned = False
         """Whether a function still runs, past its time: nothing but the end of the process ends it."""
+        self._seconds: dict[int, float] = {}
 
-    async def run(self, told: Callable[[int], None]) -> list[Rehearsed]:
-        """Run all jobs, and say what became of each, by event. `told` hears how many ran."""
-        seconds: dict[int, float] = {}
+    async def run(
+        self,
+        told: Callable[[int], None],
+        *,
+        begins: Callable[[int], None] = lambda job: None,
+        crashed: Mapping[int, str] | None = None,
+    ) -> None:
+        """Run all jobs. `told` hears how many ran, and `begins` of each before it does.
+
+        `crashed` are those that ended a process which ran them before, each with how: they have failed.
+        """
+        crashed = crashed or {}
+        if crashed:
+            await self._store.release(_NAME)
         free = dict.fromkeys(self._handlers, 1)
         try:
             while rows := await self._store.claim(_NAME, free, count=1, wait_ms=0):
                 for row in rows:
+                    if row["job"] in crashed:
+                        await self._settle(row, dispatch.Ran(Fail(crashed[row["job"]])))
+                        continue
+                    begins(row["job"])
                     began = time.monotonic()
                     await self._run(row)
-                    seconds[row["job"]] = time.monotonic() - began
-                told(len(seconds))
+                    self._seconds[row["job"]] = time.monotonic() - began
+                told(len(self._seconds))
         finally:
             await self._fetcher.aclose()
-        return await self._report(seconds)
 
     async def _run(self, row: Row) -> None:
         handler = self._patient(self._handlers[row["handler"]])
@@ -113,7 +129,8 @@ class Rehearsal:
         )
         await self._store.settle([settlement], worker=_NAME)
 
-    async def _report(self, seconds: dict[int, float]) -> list[Rehearsed]:
+    async def report(self) -> list[Rehearsed]:
+        """What became of every job, by event."""
         rows: list[Row] = []
         while page := await self._store.events(
             EventFilter(), limit=_PAGE, before=rows[-1]["seq"] if rows else None
@@ -125,10 +142,15 @@ class Rehearsal:
                 row["video_id"],
                 job["handler"],
                 job["state"],
-                round(seconds.get(job["id"], 0.0), 3),
+                self._took(job),
                 job["last_error"],
                 orjson.loads(job["result"]) if job["result"] else None,
             )
             for row in reversed(rows)
             for job in row["jobs"]
         ]
+
+    def _took(self, job: Row) -> float | None:
+        if job["id"] in self._seconds:
+            return round(self._seconds[job["id"]], 3)
+        return None if job["attempts"] else 0.0

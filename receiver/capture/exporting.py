@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, cast
@@ -54,7 +55,11 @@ async def export(
                 await gathering.add(row)
             told(min(len(events), start + _EVENTS_AT_ONCE))
         manifest = gathering.manifest(wanted)
-        await asyncio.to_thread(_write, path, manifest, gathering, is_compressed)
+        stop = threading.Event()
+        try:
+            await asyncio.to_thread(_write, path, manifest, gathering, is_compressed, stop)
+        finally:
+            stop.set()  # who breaks it off need not wait for the rest of a large file
     return Exported(manifest, gathering.left)
 
 
@@ -115,8 +120,10 @@ class _Gathering:
         )
 
 
-def _write(path: Path, manifest: Manifest, gathered: _Gathering, is_compressed: bool) -> None:
-    with written(path, is_compressed=is_compressed) as writer:
+def _write(
+    path: Path, manifest: Manifest, gathered: _Gathering, is_compressed: bool, stop: threading.Event
+) -> None:
+    with written(path, is_compressed=is_compressed, stop=stop) as writer:
         text = layout.manifest_text(manifest)
         writer.add(layout.MANIFEST, text, size=len(text))
         size = gathered.lines.tell()

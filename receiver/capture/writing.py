@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,9 @@ _PIECE = 1 << 20
 class Writer:
     """Writes members in the order that a capture has, and their sums at the end."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], stop: threading.Event) -> None:
         self._file = file
+        self._stop = stop
         self._sums: list[tuple[str, str]] = []
         self._size = 0
 
@@ -51,6 +53,8 @@ class Writer:
         self._put(bytes(-self._size % layout.RECORD))
 
     def _put(self, data: bytes) -> None:
+        if self._stop.is_set():
+            raise CommandFailed("it was broken off")
         self._file.write(data)
         self._size += len(data)
 
@@ -64,18 +68,19 @@ def _pieces(content: bytes | BinaryIO) -> Iterator[bytes]:
 
 
 @contextmanager
-def written(path: Path, *, is_compressed: bool) -> Iterator[Writer]:
+def written(path: Path, *, is_compressed: bool, stop: threading.Event | None = None) -> Iterator[Writer]:
     """Write a new file that only its owner can read; it is on disk, durably, at the end of the block.
 
-    Raise FileExistsError and OSError.
+    Raise FileExistsError and OSError, and CommandFailed soon after `stop` is set.
     """
+    stop = stop or threading.Event()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         if is_compressed:
             # Neither a name nor a time in it: the same members make the same bytes.
             with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-                yield Writer(cast(IO[bytes], packed))
+                yield Writer(cast(IO[bytes], packed), stop)
         else:
-            yield Writer(file)
+            yield Writer(file, stop)
         file.flush()
         os.fsync(file.fileno())

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from receiver.store.values import EventFilter
 
 COMPRESSED = (".gz", ".tgz")
+_LARGEST = 2**40
+"""Bytes of a body or a video: what was recorded elsewhere is under no limit here but the disk's."""
 
 
 @click.command
@@ -157,11 +159,7 @@ def import_(options: Common, *, file: Path, partial: bool) -> None:
     config = options.settings()
 
     async def act(store: Store) -> Taken:
-        from receiver.bodies import Bodies
-
-        return await take_capture(
-            file, store, Bodies(config.bodies_folder, reserve=config.bodies.reserve), config, partial, options
-        )
+        return await take_capture(file, store, config, is_partial=partial, as_json=options.as_json)
 
     taken = with_store(config, act)
     if options.as_json:
@@ -174,19 +172,20 @@ def import_(options: Common, *, file: Path, partial: bool) -> None:
 
 
 async def take_capture(
-    file: Path, store: Store, bodies: Any, config: Settings, is_partial: bool, options: Common
+    file: Path, store: Store, config: Settings, *, is_partial: bool, as_json: bool
 ) -> Taken:
     """Take a capture into a store, with a bar; tell what could not be taken."""
+    from receiver.bodies import Bodies
     from receiver.capture.reading import opened
     from receiver.capture.taking import take
 
-    largest = max(config.server.max_body, config.worker.max_video)
-    with opened(file, is_partial=is_partial, largest=largest) as capture:
+    bodies = Bodies(config.bodies_folder, reserve=config.bodies.reserve)
+    with opened(file, is_partial=is_partial, largest=_LARGEST) as capture:
         for problem in capture.problems:
             click.echo(f"receiver: {file}: {problem}", err=True)
-        with bar("importing", capture.manifest.deliveries, is_shown=not options.as_json) as show:
+        with bar("importing", capture.manifest.deliveries, is_shown=not as_json) as show:
             taken = await take(
-                capture, store, bodies, now=now_ms, largest=largest, is_partial=is_partial, told=show
+                capture, store, bodies, now=now_ms, largest=_LARGEST, is_partial=is_partial, told=show
             )
     for problem in taken.left:
         click.echo(f"receiver: {file}: {problem}", err=True)

@@ -13,6 +13,7 @@ import click
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
 from receiver.cli.output import brief, last_seen, local, now_ms, table, view_line, window
+from receiver.cli.progress import ended_by_signals
 from receiver.cli.story import tell
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def with_store(config: Settings, action: Callable[[Store], Awaitable[T]]) -> T:
         async with opened(config.database, lease_seconds=config.worker.lease.total_seconds()) as store:
             return await action(store)
 
-    return asyncio.run(run())
+    with ended_by_signals():
+        return asyncio.run(run())
 
 
 @click.command

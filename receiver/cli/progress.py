@@ -7,12 +7,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import TextIO
+
+import click
 
 
 @contextmanager
 def bar(label: str, total: int, *, is_shown: bool = True) -> Iterator[Callable[[int], None]]:
     """Give what is to be called with how much is done, of `total`."""
-    if not (is_shown and sys.stderr.isatty()) or total < 2:
+    if not (is_shown and is_terminal(sys.stderr)) or total < 2:
         yield lambda done: None
         return
     from rich.console import Console
@@ -37,3 +41,39 @@ def until_interrupted() -> Iterator[asyncio.Event]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, so that nothing temporary is left.
+
+    Raise Exit with the status that is usual for that signal.
+    """
+    heard: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        handler = signal.getsignal(signal.SIGINT)
+        if not callable(handler):  # it is ignored, as in a background job
+            raise KeyboardInterrupt
+        handler(signal.SIGINT, frame)
+
+    numbers = [
+        number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if heard:
+            raise click.exceptions.Exit(128 + heard[0]) from None
+        raise
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits there; a standard stream that is closed is None."""
+    return stream is not None and stream.isatty()

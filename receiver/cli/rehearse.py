@@ -6,29 +6,48 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import orjson
 
+from receiver.cli.apart import Slate, run_apart
 from receiver.cli.capture import take_capture
 from receiver.cli.options import Common
 from receiver.cli.output import json_line, now_ms, table
-from receiver.cli.progress import bar
+from receiver.cli.progress import bar, ended_by_signals, is_terminal
+from receiver.errors import CommandFailed
+from receiver.life import FINAL_STATES
 
 if TYPE_CHECKING:
     from receiver.loading import Loaded
     from receiver.rehearsal import Rehearsed
     from receiver.replay import Occasion
+    from receiver.router import HandlerCard
     from receiver.settings import Settings
     from receiver.store.service import Service
 
 _SCRATCH = Path("/var/tmp")  # noqa: S108 - on a disk, where /tmp may be memory; the folder is our own
 _LEASE_SECONDS = 86400.0
 _SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is to be run on what."""
+
+    options: Common
+    file: Path
+    occasion: Occasion
+    named: Sequence[str]
+    specs: tuple[str, ...]
+    is_partial: bool
+    is_dry: bool
 
 
 def rehearse(
@@ -42,33 +61,41 @@ def rehearse(
     is_dry: bool,
 ) -> int:
     """Run the handlers on the events of a capture, and print what became of each; return the exit status."""
-    from receiver import logs
-    from receiver.cli.plans import show_plan
-    from receiver.cli.replay import check_names
-    from receiver.record import Wish
-    from receiver.replay import choose
-
+    order = _Order(options, file, occasion, named, specs, is_partial, is_dry)
     config = options.settings(is_needed=False)
-    loaded = _loaded(config, specs)
-    cards = [handler.card for handler in loaded.handlers]
-    check_names(named, [card.name for card in cards])
+    crashed: dict[int, str] = {}
+    with _scratch() as folder:
+        while True:
+            ending = run_apart(partial(_rehearse, order, config, folder, dict(crashed)))
+            if not ending.how:
+                return ending.status
+            if not ending.job or ending.job in crashed:
+                raise CommandFailed(f"{ending.how}, not within a handler")
+            crashed[ending.job] = ending.how  # its failure; the others run in a new process
+
+
+def _rehearse(order: _Order, config: Settings, folder: Path, crashed: dict[int, str], slate: Slate) -> int:
+    """Do so in this process, which a handler may end; `crashed` are the jobs that have ended former ones."""
+    from receiver import logs
+    from receiver.cli.replay import check_names
+
+    options = order.options
     plain = "plain" if config.log.format.endswith("plain") else "text"
     logs.configure(style="json" if options.as_json else plain, level=config.log.level)
+    with _aside(is_needed=options.as_json):
+        loaded = _loaded(config, order.specs)
+    cards = [handler.card for handler in loaded.handlers]
+    check_names(order.named, [card.name for card in cards])
 
     async def act() -> list[Rehearsed]:
-        async with temporary(options, config, file, is_partial=is_partial) as (store, here):
-            from dataclasses import asdict
+        async with _opened(folder, config) as (store, here):
+            if crashed:
+                return await _run(order, store, here, loaded, crashed, slate)
+            await take_capture(order.file, store, here, is_partial=order.is_partial, as_json=options.as_json)
+            return await _begin(order, store, here, loaded, cards, slate)
 
-            wish = Wish([asdict(card) for card in cards], tuple(named))
-            seqs = await choose(store, occasion)
-            if is_dry:
-                await show_plan(store, seqs, wish, as_json=options.as_json)
-                return []
-            return await _run(store, here, loaded, seqs, wish, occasion, options)
-
-    rehearsed = asyncio.run(act())
-    if not is_dry:
-        _tell(rehearsed, as_json=options.as_json)
+    with ended_by_signals():
+        rehearsed = asyncio.run(act())
     return int(any(one.has_failed for one in rehearsed))
 
 
@@ -78,11 +105,38 @@ def post(
     """Do something with the events of a capture, with the credentials of the configuration."""
     config = options.settings()
 
-    async def run() -> int:
-        async with temporary(options, config, file, is_partial=is_partial) as (store, here):
+    async def run(folder: Path) -> int:
+        async with _opened(folder, config) as (store, here):
+            await take_capture(file, store, here, is_partial=is_partial, as_json=options.as_json)
             return await act(here, store)
 
-    return asyncio.run(run())
+    with ended_by_signals(), _scratch() as folder:
+        return asyncio.run(run(folder))
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder of our own that goes away."""
+    parent = _SCRATCH if os.access(_SCRATCH, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="receiver-replay-", dir=parent) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _aside(*, is_needed: bool) -> Iterator[None]:
+    """What a handler prints goes to standard error: on the other one there are objects, one on each line."""
+    if not is_needed or sys.stdout is None or sys.stderr is None:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _loaded(config: Settings, specs: tuple[str, ...]) -> Loaded:
@@ -103,50 +157,87 @@ def _loaded(config: Settings, specs: tuple[str, ...]) -> Loaded:
 
 
 @asynccontextmanager
-async def temporary(
-    options: Common, config: Settings, file: Path, *, is_partial: bool
-) -> AsyncIterator[tuple[Service, Settings]]:
-    """A store of our own with the events of a capture, and the configuration with that store in it."""
-    from receiver.bodies import Bodies
+async def _opened(folder: Path, config: Settings) -> AsyncIterator[tuple[Service, Settings]]:
+    """A store of our own, and the configuration with that store in it."""
     from receiver.settings.tables import BodiesSettings
     from receiver.store.service import Service
 
-    scratch = _SCRATCH if os.access(_SCRATCH, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="receiver-replay-", dir=scratch) as folder:
-        store = Service(Path(folder) / "receiver.db", run=None, lease_seconds=_LEASE_SECONDS)
-        try:
-            here = config.model_copy(update={"bodies": BodiesSettings(url=f"file:///{folder}/bodies")})
-            await take_capture(file, store, Bodies(here.bodies_folder), config, is_partial, options)
-            yield store, here
-        finally:
-            await store.close()
+    store = Service(folder / "receiver.db", run=None, lease_seconds=_LEASE_SECONDS)
+    try:
+        yield store, config.model_copy(update={"bodies": BodiesSettings(url=f"file:///{folder}/bodies")})
+    finally:
+        await store.close()
 
 
-async def _run(
+async def _begin(
+    order: _Order,
     store: Service,
     config: Settings,
     loaded: Loaded,
-    seqs: Sequence[int],
-    wish: Any,
-    occasion: Occasion,
-    options: Common,
+    cards: Sequence[HandlerCard],
+    slate: Slate,
 ) -> list[Rehearsed]:
-    from receiver import logs, replay
+    """Make the jobs, and run them."""
+    from receiver import replay
+    from receiver.cli.plans import show_plan
+    from receiver.record import Wish
+
+    wish = Wish([asdict(card) for card in _related(cards, order.named)])
+    seqs = await replay.choose(store, order.occasion)
+    if order.is_dry:
+        await show_plan(store, seqs, wish, as_json=order.options.as_json)
+        return []
+    begun = await replay.begin(
+        store, order.occasion, selected=len(seqs), wish=wish, now=now_ms(), random=os.urandom
+    )
+    await replay.run(store, seqs, wish, begun)
+    return await _run(order, store, config, loaded, {}, slate)
+
+
+def _related(cards: Sequence[HandlerCard], named: Sequence[str]) -> list[HandlerCard]:
+    """The handlers that are named, those that come after them, and those before them: nothing ran yet."""
+    by_name = {card.name: card for card in cards}
+
+    def before(card: HandlerCard) -> list[str]:
+        return [] if card.after is None else [card.after, *before(by_name[card.after])]
+
+    wanted = {name for one in named for name in (one, *before(by_name[one]))}
+    return [
+        card for card in cards if not named or card.name in wanted or not set(before(card)).isdisjoint(named)
+    ]
+
+
+async def _run(
+    order: _Order,
+    store: Service,
+    config: Settings,
+    loaded: Loaded,
+    crashed: dict[int, str],
+    slate: Slate,
+) -> list[Rehearsed]:
+    """Run the jobs that are there, and tell what became of them; also when that is broken off."""
+    from receiver import logs
     from receiver.rehearsal import Rehearsal
 
-    begun = await replay.begin(
-        store, occasion, selected=len(seqs), wish=wish, now=now_ms(), random=os.urandom
-    )
-    standing = await replay.run(store, seqs, wish, begun)
+    is_watched, as_json = is_terminal(sys.stdin), order.options.as_json
     # Nobody waits for a handler that hangs, unless there is somebody: in a debugger, time does not count.
-    rehearsal = Rehearsal(config, loaded, store, log=logs.get(), is_patient=sys.stdin.isatty())
-    is_bar_shown = not (options.as_json or sys.stdin.isatty())
-    with bar("replaying", standing.jobs, is_shown=is_bar_shown) as show:
-        rehearsed = await rehearsal.run(show)
+    rehearsal = Rehearsal(config, loaded, store, log=logs.get(), is_patient=is_watched)
+    jobs = sum((await store.figures())["jobs"].values())
+    try:
+        with bar("replaying", jobs, is_shown=not (as_json or is_watched)) as show, _aside(is_needed=as_json):
+            await rehearsal.run(show, begins=slate.write, crashed=crashed)
+    except asyncio.CancelledError:
+        ended = [one for one in await rehearsal.report() if one.state in FINAL_STATES]
+        if ended:
+            _tell(ended, as_json=as_json)
+        click.echo(f"stopped: {len(ended):,} of {jobs:,} jobs have ended", err=True)
+        raise
+    rehearsed = await rehearsal.report()
+    _tell(rehearsed, as_json=as_json)
     if rehearsal.is_abandoned:
-        _tell(rehearsed, as_json=options.as_json)
         sys.stdout.flush()
-        os._exit(1)  # a thread that can't be stopped must not keep the process
+        slate.write(is_through=True)
+        os._exit(1)  # a function that can't be stopped must not keep the process
     return rehearsed
 
 
@@ -161,7 +252,7 @@ def _tell(rehearsed: Sequence[Rehearsed], *, as_json: bool) -> None:
             one.video_id,
             one.handler,
             {"dead": "failed"}.get(one.state, one.state),
-            f"{one.seconds:.2f} s",
+            "-" if one.seconds is None else f"{one.seconds:.2f} s",
             _said(one),
         )
         for one in rehearsed
