@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from receiver.views import View
 
 
-def json_line(value: Mapping[str, Any]) -> None:
+def json_line(value: Mapping[str, Any], *, err: bool = False) -> None:
     """Print one object on one line."""
-    click.echo(orjson.dumps(value, default=str).decode())
+    click.echo(orjson.dumps(value, default=str).decode(), err=err)
 
 
 def view_line(view: View) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from receiver.cli.capture import take_capture
 from receiver.cli.options import Common
 from receiver.cli.output import json_line, now_ms, table
 from receiver.cli.progress import bar, ended_by_signals, is_terminal
+from receiver.cli.scratch import scratch
 from receiver.errors import CommandFailed
 from receiver.life import FINAL_STATES
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
     from receiver.store.service import Service
 
-_SCRATCH = Path("/var/tmp")  # noqa: S108 - on a disk, where /tmp may be memory; the folder is our own
 _LEASE_SECONDS = 86400.0
 _SHOWN = 200
 
@@ -64,7 +63,7 @@ def rehearse(
     order = _Order(options, file, occasion, named, specs, is_partial, is_dry)
     config = options.settings(is_needed=False)
     crashed: dict[int, str] = {}
-    with _scratch() as folder:
+    with scratch("replay") as folder:
         while True:
             ending = run_apart(partial(_rehearse, order, config, folder, dict(crashed)))
             if not ending.how:
@@ -110,16 +109,8 @@ def post(
             await take_capture(file, store, here, is_partial=is_partial, as_json=options.as_json)
             return await act(here, store)
 
-    with ended_by_signals(), _scratch() as folder:
+    with ended_by_signals(), scratch("replay") as folder:
         return asyncio.run(run(folder))
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder of our own that goes away."""
-    parent = _SCRATCH if os.access(_SCRATCH, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="receiver-replay-", dir=parent) as folder:
-        yield Path(folder)
 
 
 @contextmanager

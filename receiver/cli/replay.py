@@ -18,7 +18,7 @@ from receiver.cli.filters import filters
 from receiver.cli.options import Common, Rate, Text, common, specs
 from receiver.cli.output import local, now_ms
 from receiver.cli.plans import show_plan, show_requests
-from receiver.cli.progress import bar, until_interrupted
+from receiver.cli.progress import bar, is_terminal, until_interrupted
 from receiver.cli.replays import INTERRUPTED, tell
 from receiver.errors import UsageError
 
@@ -124,12 +124,15 @@ def replay(
 
 
 def _file(events: tuple[str, ...]) -> Path | None:
-    """The capture that is meant, if one is: no id has a dot or a slash in it."""
+    """The capture that is meant, if one is: no id has a dot or a slash in it. A pipe is one, too."""
     if not events or not ("." in events[0] or "/" in events[0] or Path(events[0]).is_file()):
         return None
-    if not Path(events[0]).is_file():
-        raise UsageError(f"{events[0]}: there is no such file")
-    return Path(events[0])
+    file = Path(events[0])
+    if not file.exists():
+        raise UsageError(f"{file}: there is no such file")
+    if file.is_dir():
+        raise UsageError(f"{file}: it is a folder; name the capture in it")
+    return file
 
 
 def _occasion(
@@ -246,7 +249,7 @@ def check_names(named: Sequence[str], known: Sequence[str]) -> None:
 
 def _ask(count: int, question: str, forecast: Forecast | None = None) -> None:
     """Let somebody say yes to so many. Raise UsageError where nobody can, and Abort for a no."""
-    if not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         raise UsageError(f"{count:,} events: say --yes, as there is nobody to ask")
     if forecast is not None:
         click.echo(f"{count:,} events, of which {forecast.events:,} get new jobs", err=True)
