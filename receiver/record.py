@@ -61,8 +61,8 @@ class Arrival(NamedTuple):
     until when, in unix milliseconds; None when it can't be asked, or needn't be."""
 
 
-First = tuple[str, str, str, str]
-"""Of a source, an event type and a way in (`via`): the receiver's own job before all handlers."""
+First = tuple[str, str, str, str, str]
+"""Of a source, its kind, an event type and a way in (`via`): the receiver's own job before all handlers."""
 
 
 class Wish(NamedTuple):

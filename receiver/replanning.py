@@ -35,12 +35,13 @@ class Replanner:
         self._cards = [HandlerCard.from_json(card) for card in wish.cards]
         self._named = frozenset(wish.handlers)
         self._again = wish.again
-        self._firsts = {(source, type_, via): first for source, type_, via, first in wish.firsts}
+        self._firsts = {tuple(event): first for *event, first in wish.firsts}
         self._planned: dict[tuple[Any, ...], Replanned] = {}
 
     def plan(
         self,
         source: str,
+        kind: str,
         type: str,  # noqa: A002 - the event's own word
         via: str,
         last: Mapping[str, str],
@@ -53,10 +54,10 @@ class Replanner:
         `last` is the state of each handler's last job, `done` are the handlers with a job that is done.
         `has_object`: what its provider says of the video is stored already, whoever looked it up.
         """
-        key = (source, type, via, has_object, *last.items(), *done)
+        key = (source, kind, type, via, has_object, *last.items(), *done)
         if key not in self._planned:
             had = {handler: Had(state, handler in done) for handler, state in last.items()}
-            first = self._firsts.get((source, type, via))
+            first = self._firsts.get((source, kind, type, via))
             if first is not None and has_object:
                 had[first] = Had(JobState.DONE.value, has_result=True)
             planned = plan(self._cards, source=source, type=type, first=first)

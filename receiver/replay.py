@@ -89,7 +89,7 @@ async def foresee(store: Store, events: Sequence[int], wish: Wish) -> Forecast:
 def firsts_of(sources: Mapping[str, Source]) -> list[First]:
     """Which events of the configured sources want a job of the receiver's own before all handlers."""
     return [
-        (name, type_, via, first)
+        (name, source.kind, type_, via, first)
         for name, source in sources.items()
         for type_ in EVENT_TYPES
         for via in _VIAS

@@ -41,7 +41,7 @@ class Writer:
             digest.update(piece)
             self._put(piece)
         if left or sha256 not in (None, digest.hexdigest()):
-            raise CommandFailed(f"{name} changed while it was being written; begin again")
+            raise CommandFailed(f"{name} is damaged, or changed while it was being written")
         self._put(layout.filling(size))
         self._sums.append((name, digest.hexdigest()))
 

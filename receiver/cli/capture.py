@@ -183,7 +183,7 @@ def _tell_exported(
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     click.echo(f"{file}: {bytes_in_words(size)}; {said}", err=aside)
     if exported.left:
-        click.echo(f"left out: {exported.left:,} deliveries whose bodies retention has removed", err=True)
+        click.echo(f"left out: {exported.left:,} deliveries whose bodies are not there any more", err=True)
 
 
 @click.command(name="import")

@@ -287,7 +287,7 @@ async def test_what_is_looked_up_already_is_not_looked_up_again_by_a_replay(stor
     await store.copies.take([copy(news, finding=Finding('{"status":"completed"}', None))])
     other = arrival("v2")
     await store.copies.take([copy(other)])
-    first = ("opennote", "video.completed", "callback", "receiver.retrieve")
+    first = ("opennote", "opennote", "video.completed", "callback", "receiver.retrieve")
     wish = Wish(cards(*ready("save")), firsts=[first])
     await store.replays.begin(begun("r1"))
 

@@ -132,22 +132,25 @@ def test_whoever_waits_for_the_receivers_own_job_already_is_not_made_anew() -> N
     assert found == Replanned((), (("log", f"it comes after {OWN}, which has no result"),))
 
 
-def test_a_plan_depends_on_source_type_and_way_in() -> None:
-    wish = Wish([card("log")], firsts=[("thin", "video.completed", "callback", OWN)])
+def test_a_plan_depends_on_source_kind_type_and_way_in() -> None:
+    wish = Wish([card("log")], firsts=[("thin", "openai", "video.completed", "callback", OWN)])
     replanner = Replanner(wish)
 
-    def names(source: str, via: str) -> list[str]:
-        return [job[0] for job in replanner.plan(source, "video.completed", via, {}, ()).jobs]
+    def names(source: str, via: str, kind: str = "openai") -> list[str]:
+        return [job[0] for job in replanner.plan(source, kind, "video.completed", via, {}, ()).jobs]
 
     assert names("thin", "callback") == [OWN, "log"]
     assert names("thin", "poll") == names("opennote", "callback") == ["log"]
+    assert names("thin", "callback", kind="opennote") == ["log"], (
+        "came along from where the name meant another"
+    )
 
 
 def test_the_last_job_of_a_handler_counts_and_any_of_them_may_have_the_result() -> None:
     replanner = Replanner(Wish([card("save"), card("probe", after="save")]))
 
     def planned(last: dict[str, JobState], *done: str) -> Replanned:
-        return replanner.plan("s", "video.completed", "callback", last, done)
+        return replanner.plan("s", "opennote", "video.completed", "callback", last, done)
 
     last = {"save": JobState.DONE, "probe": JobState.DEAD}
     assert jobs(planned(last, "save")) == {"probe": "ready save"}

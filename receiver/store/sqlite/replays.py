@@ -162,8 +162,8 @@ class _History(NamedTuple):
     expires_at: int | None = None
 
     def plan(self, replanner: Replanner, event: Mapping[str, Any]) -> Replanned:
-        kind = (event["source"], event["type"], event["via"])
-        return replanner.plan(*kind, self.last, self.done.keys(), has_object=bool(event["has_object"]))
+        sort = (event["source"], event["kind"], event["type"], event["via"])
+        return replanner.plan(*sort, self.last, self.done.keys(), has_object=bool(event["has_object"]))
 
     def follows(self, state: str, waits_for: str | None) -> int | None:
         """Whose result a job goes on with that runs without the one that it comes after."""

@@ -27,7 +27,7 @@ SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_of_replays WHERE replay
 
 -- name: events_to_replay
 -- Some events, in the order of :events, a JSON array of seq.
-SELECT e.seq, e.id, e.source, e.type, e.video_id, e.title, e.received_at, d.via,
+SELECT e.seq, e.id, e.source, e.kind, e.type, e.video_id, e.title, e.received_at, d.via,
        e.object IS NOT NULL AS has_object
 FROM json_each(:events) AS wanted
 CROSS JOIN events AS e ON e.seq = wanted.value
