@@ -208,6 +208,7 @@ def test_some_events_are_exported_by_id_or_filter(receiver: Receiver, tmp_path: 
 
     by_id = receiver.look("export", tmp_path / "a.tar", first[:24], second)[0]
     by_type = receiver.look("export", tmp_path / "b.tar", "--type", "video.failed")[0]
+    shutil.copy(tmp_path / "a.tar", tmp_path / "d.tar")
 
     assert (by_id["events"], by_type["events"]) == (2, 1)
     said = subprocess.run(
@@ -217,6 +218,12 @@ def test_some_events_are_exported_by_id_or_filter(receiver: Receiver, tmp_path: 
     assert receiver.run("export", tmp_path / "a.tar").status == 1, "it is there already"
     assert receiver.run("export", tmp_path / "a.tar", "--force").status == 0
     assert receiver.run("export", tmp_path / "c.tar", first, "--type", "video.failed").status == 2
+    streamed = receiver.run("export", "-", first, second)
+    assert streamed.stdout.encode() == (tmp_path / "d.tar").read_bytes()
+    assert streamed.stderr.startswith("-: ")
+    nowhere = receiver.run("export", tmp_path / "none" / "a.tar")
+    assert (nowhere.status, nowhere.stderr.count("\n")) == (1, 1)
+    assert f"there is no folder {tmp_path / 'none'}" in nowhere.stderr
 
 
 @pytest.mark.fault("W10")
@@ -285,8 +292,8 @@ def test_a_breakpoint_in_a_handler_works(receiver: Receiver, tmp_path: Path) -> 
             said, told = process.communicate(timeout=30)
             os.close(own)
         assert process.returncode == 0, told
-        assert "'v1'" in said
-        assert json.loads(said.splitlines()[-1].rpartition("(Pdb) ")[2])["result"] == 42
+        assert "'v1'" in told
+        assert json.loads(said)["result"] == 42, "and nothing but objects is on standard output"
 
 
 def test_what_fails_and_what_hangs_is_a_failure_at_once(receiver: Receiver, tmp_path: Path) -> None:
@@ -294,11 +301,14 @@ def test_what_fails_and_what_hangs_is_a_failure_at_once(receiver: Receiver, tmp_
     receiver.accepted(callback("v1"))
     assert receiver.run("export", tmp_path / "a.tar").status == 0
     (tmp_path / "fails.py").write_text(
-        "import time\nfrom receiver import Cancel, Retry, Router\nrouter = Router()\n"
+        "import os, time\nfrom receiver import Cancel, Retry, Router\nrouter = Router()\n"
         "@router.on('video.completed')\ndef later():\n    raise Retry(after='1h', reason='not yet')\n"
         "@router.on('video.completed')\ndef cancelled():\n    raise Cancel('not ours')\n"
         "@router.on('video.completed', after='fails.later')\ndef after(): ...\n"
         "@router.on('video.completed', timeout='200ms')\ndef hangs():\n    time.sleep(60)\n"
+        "@router.on('video.completed')\ndef leaves():\n    print('so long', flush=True)\n    os._exit(0)\n"
+        "@router.on('video.completed', after='fails.leaves')\ndef follows(): ...\n"
+        "@router.on('video.completed')\ndef works():\n    print('something')\n    return 1\n"
     )
 
     ended = run("replay", "a.tar", "--handlers", "fails.py", "--json", folder=tmp_path, seconds=30)
@@ -310,7 +320,11 @@ def test_what_fails_and_what_hangs_is_a_failure_at_once(receiver: Receiver, tmp_
         "fails.cancelled": ("cancelled", "not ours"),
         "fails.after": ("cancelled", "fails.later is dead"),
         "fails.hangs": ("dead", "did not finish within 200ms"),
+        "fails.leaves": ("dead", "the process ended with status 0"),
+        "fails.follows": ("cancelled", "fails.leaves is dead"),
+        "fails.works": ("done", None),
     }
+    assert ended.stdout.count("\n") == len(said), "what handlers print is elsewhere"
 
 
 def test_one_handler_and_some_events_of_a_capture_can_be_chosen(receiver: Receiver, tmp_path: Path) -> None:
@@ -331,6 +345,10 @@ def test_one_handler_and_some_events_of_a_capture_can_be_chosen(receiver: Receiv
         (first, "hooks.save"),
         (first, "hooks.describe"),
     ]
+    assert [one["handler"] for one in replayed(first, "--handler", "hooks.describe").objects] == [
+        "hooks.save",
+        "hooks.describe",
+    ], "what comes after another can't run alone where nothing ran before"
     assert replayed("--handler", "nobody").status == 2
     assert replayed(file=tmp_path / "missing.tar").status == 2
     assert len(replayed("--video", "v2").objects) == 2
