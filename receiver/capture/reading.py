@@ -46,13 +46,16 @@ class Capture:
 
     def lines(self) -> Iterator[bytes]:
         """The lines of the deliveries, without their ends; a last one that is cut short is left out."""
-        if layout.DELIVERIES not in self.members:
+        member = self.members.get(layout.DELIVERIES)
+        if member is None:
             return
-        with io.BufferedReader(_Slice(self._descriptor, self.members[layout.DELIVERIES])) as file:
+        with io.BufferedReader(_Slice(self._descriptor, member)) as file:
             while (line := file.readline(_LONGEST_LINE)).endswith(b"\n"):
                 yield line[:-1]
         if len(line) == _LONGEST_LINE:
             raise BadCapture(f"{layout.DELIVERIES} has a line that is far too long")
+        if line and member.sha256:
+            yield line
 
     def open(self, name: str) -> BinaryIO:
         """Open a member that is whole, for reading."""

@@ -178,6 +178,9 @@ async def _begin(
     if order.is_dry:
         await show_plan(store, seqs, wish, as_json=order.options.as_json)
         return []
+    if not seqs:
+        click.echo("receiver: no event of the capture is meant", err=True)
+        return []
     begun = await replay.begin(
         store, order.occasion, selected=len(seqs), wish=wish, now=now_ms(), random=os.urandom
     )

@@ -162,6 +162,8 @@ def made_by() -> str:
 def _from_file(order: _Order, file: Path, *, is_partial: bool) -> int:
     from receiver.cli import rehearse
 
+    if order.occasion.wanted is not None and order.occasion.wanted.state is not None:
+        raise UsageError("--state: the events of a capture have no jobs; leave it out")
     if order.target is not None:
         return rehearse.post(order.options, file, lambda c, s: _post(order, c, s), is_partial=is_partial)
     return rehearse.rehearse(
