@@ -46,14 +46,16 @@ async def take(
     now: Callable[[], int],
     largest: int,
     is_partial: bool = False,
+    survey: Survey | None = None,
     told: Callable[[int], None] = lambda deliveries: None,
 ) -> Taken:
     """Record the deliveries of a capture, without jobs; `now` is in unix milliseconds.
 
-    Every line is read before the first is recorded, so that a capture that is not in order changes nothing;
-    if `is_partial`, what is whole is taken. Raise BadCapture, and what store and bodies raise.
+    Every line is read before the first is recorded (`survey`, if somebody has done so already), so that a
+    capture that is not in order changes nothing; if `is_partial`, what is whole is taken. Raise BadCapture,
+    and what store and bodies raise.
     """
-    survey = Survey(capture, judges=not is_partial)
+    survey = survey or Survey(capture, judges=not is_partial)
     if survey.problems and not is_partial:
         raise BadCapture("\n".join(survey.problems[:_MOST_PROBLEMS]))
     work = _Taking(capture, store, bodies, now, largest, survey)

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from receiver.cli.events import with_store
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Text, common
 from receiver.cli.output import bytes_in_words, iso, json_line, now_ms
-from receiver.cli.progress import bar, is_terminal
+from receiver.cli.progress import bar, broken_off_at_once, is_terminal
 from receiver.cli.scratch import scratch
 from receiver.cli.upkeep import give_name
 from receiver.errors import CommandFailed, UsageError
@@ -219,15 +220,26 @@ async def take_capture(
     """Take a capture into a store, with a bar; tell what could not be taken."""
     from receiver.bodies import Bodies
     from receiver.capture.reading import opened
+    from receiver.capture.survey import Survey
     from receiver.capture.taking import take
 
     bodies = Bodies(config.bodies_folder, reserve=config.bodies.reserve)
-    with opened(file, is_partial=is_partial, largest=_LARGEST) as capture:
+    with ExitStack() as stack:
+        with broken_off_at_once():
+            capture = stack.enter_context(opened(file, is_partial=is_partial, largest=_LARGEST))
+            survey = Survey(capture, judges=not is_partial)
         for problem in capture.problems:
             click.echo(f"receiver: {file}: {problem}", err=True)
         with bar("importing", capture.manifest.deliveries, is_shown=not as_json) as show:
             taken = await take(
-                capture, store, bodies, now=now_ms, largest=_LARGEST, is_partial=is_partial, told=show
+                capture,
+                store,
+                bodies,
+                now=now_ms,
+                largest=_LARGEST,
+                is_partial=is_partial,
+                survey=survey,
+                told=show,
             )
     for problem in taken.left:
         click.echo(f"receiver: {file}: {problem}", err=True)

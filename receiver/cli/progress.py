@@ -74,6 +74,20 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+@contextmanager
+def broken_off_at_once() -> Iterator[None]:
+    """Let Ctrl-C end what keeps the loop busy; it would wait for the loop's next turn else."""
+    former = signal.getsignal(signal.SIGINT)
+    if not callable(former):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether somebody sits there; a standard stream that is closed is None."""
     return stream is not None and stream.isatty()

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from receiver.cli.progress import ended_by_signals
+from receiver.cli.progress import broken_off_at_once, ended_by_signals
 
 SCRIPT = """
 import os, signal, sys, threading, time
@@ -93,3 +93,18 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(
 
     assert (ended.value.exit_code, tidied) == (128 + number, [True])
     assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_ctrl_c_does_not_wait_for_what_keeps_the_loop_busy() -> None:
+    went_on: list[bool] = []
+
+    async def work() -> None:
+        with broken_off_at_once():
+            os.kill(os.getpid(), signal.SIGINT)
+            went_on.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(work())
+
+    assert went_on == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
