@@ -7,12 +7,14 @@ import os
 import signal
 import struct
 import sys
+import termios
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
+from receiver.cli.progress import is_terminal
 from receiver.cli.replays import INTERRUPTED
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
@@ -59,14 +61,16 @@ def run_apart(act: Callable[[Slate], int]) -> Ending:
     Nothing may run beside the caller, no thread and no loop. Signals that are meant for this process
     alone are handed on.
     """
-    slate = Slate()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    slate, terminal = Slate(), _terminal()
+    _flush()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
     child = os.fork()
     try:
         if child:
-            return _wait(child, slate)
+            ending = _wait(child, slate)
+            if terminal is not None:  # a debugger that was ended has left it without an echo
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, terminal)
+            return ending
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return Ending(_act(act, slate))
@@ -82,10 +86,19 @@ def _act(act: Callable[[Slate], int], slate: Slate) -> int:
     finally:
         slate.write(is_through=True)
     if threading.active_count() > 1:  # a function that can't be stopped must not keep the process
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(status)
     return status
+
+
+def _terminal() -> list[Any] | None:
+    return termios.tcgetattr(sys.stdin) if is_terminal(sys.stdin) else None
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
 
 
 def _wait(child: int, slate: Slate) -> Ending:
