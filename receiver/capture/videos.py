@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,10 +54,8 @@ class Videos:
         if row["video_sha256"] is not None:
             kept = KeptVideo(row["video_sha256"], row["video_bytes"])
             return FoundVideo(self._bodies.path(kept.sha256), kept)
-        payload = row["payload"] if row["body"] is None else orjson.loads(row["body"])
-        places = sources.places_of(row["kind"], payload, self._sources.get(row["source"]))
-        place = places.get("video")
-        if not isinstance(place, LinkedVideo) or row["type"] != "video.completed":
+        place = _link(row, self._sources)
+        if place is None:
             return None
         saved = await self._saved(row["event"])
         if saved is not None:
@@ -88,6 +86,25 @@ class Videos:
                     size += len(chunk)
                     await asyncio.to_thread(file.write, chunk)
         return FoundVideo(path, KeptVideo(digest.hexdigest(), size))
+
+
+async def count_left_behind(store: Store, events: Sequence[int], *, configured: Mapping[str, Source]) -> int:
+    """How many of these events (`seq`) have their video behind a link only."""
+    count, after = 0, (-1, 0)
+    while rows := await store.copies.give(events, after=after):
+        accepted = (row for row in rows if row["verdict"] == "accepted" and row["video_sha256"] is None)
+        count += sum(_link(row, configured) is not None for row in accepted)
+        after = (rows[-1]["place"], rows[-1]["seq"])
+    return count
+
+
+def _link(row: Row, configured: Mapping[str, Source]) -> LinkedVideo | None:
+    """Where the video of a delivery that `copies.give` told lies elsewhere."""
+    if row["type"] != "video.completed":
+        return None
+    payload = row["payload"] if row["body"] is None else orjson.loads(row["body"])
+    place = sources.places_of(row["kind"], payload, configured.get(row["source"])).get("video")
+    return place if isinstance(place, LinkedVideo) else None
 
 
 def _unchanged(result: Any) -> FoundVideo | None:

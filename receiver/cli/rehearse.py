@@ -169,7 +169,8 @@ async def _begin(
     slate: Slate,
 ) -> list[Rehearsed]:
     """Make the jobs, and run them."""
-    from receiver import replay
+    from receiver import replay, sources
+    from receiver.capture.videos import count_left_behind
     from receiver.cli.plans import show_plan
     from receiver.record import Wish
 
@@ -185,6 +186,13 @@ async def _begin(
         store, order.occasion, selected=len(seqs), wish=wish, now=now_ms(), random=os.urandom
     )
     await replay.run(store, seqs, wish, begun)
+    left_behind = await count_left_behind(store, seqs, configured=sources.configured(config))
+    if left_behind:
+        click.echo(
+            f"receiver: note: behind links, and not in the capture: {left_behind:,} videos; a handler that "
+            "wants one fetches it (export --with-videos takes them along)",
+            err=True,
+        )
     return await _run(order, store, config, loaded, {}, slate)
 
 
