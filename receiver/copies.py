@@ -7,6 +7,7 @@ those of the original. What a body holds, though, is read from the body itself.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -22,12 +23,14 @@ from receiver.model import EventType, utc
 from receiver.record import Arrival, JobRow
 from receiver.scanner import Scanner
 from receiver.sources.base import Admission
+from receiver.sources.verify import KEPT_HEADERS
 from receiver.store.copies import Copy, Finding, KeptVideo
 from receiver.store.values import Row
 
 LONGEST_LINE = 8 * 2**20
 """Bytes of JSON: a body in it has at most 64 KiB, headers as many, and a provider's object a few MiB."""
 _LARGEST_TIME = 253_402_300_799_999
+_REDACTED = re.compile(r"redacted(:[0-9a-f]{8})?")
 _TYPES = {"completed": "video.completed", "failed": "video.failed", "progress": "video.progress"}
 
 
@@ -258,7 +261,7 @@ def copy_of(
         via=delivery.via,
         method=delivery.method,
         path=delivery.path,
-        headers=orjson.dumps(delivery.headers).decode(),
+        headers=orjson.dumps([_redacted(name, value) for name, value in delivery.headers]).decode(),
         size=body.size,
         body=None if body.raw is None else body.raw.decode(),
         body_sha256=body.sha256,
@@ -268,6 +271,12 @@ def copy_of(
         expires_at=None if expires_at is None else _milliseconds(expires_at),
     )
     return Copy(arrival, delivery.verdict, nth, now, video, found)
+
+
+def _redacted(name: str, value: str) -> tuple[str, str]:
+    """A header as a receiver keeps it, whoever wrote the line: credentials come to no disk."""
+    is_kept = name.lower().encode("latin-1", "replace") in KEPT_HEADERS or _REDACTED.fullmatch(value)
+    return name, value if is_kept else "redacted"
 
 
 def _milliseconds(moment: datetime) -> int:

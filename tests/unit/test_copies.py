@@ -198,3 +198,24 @@ async def test_a_large_body_that_is_not_what_it_should_be_is_refused_and_not_kep
         await take_body(delivery, pieces(body), bodies=Bodies(tmp_path), limit=100_000)
 
     assert [path for path in files(tmp_path) if path.suffix == ".part"] == []
+
+
+@pytest.mark.anyio
+@pytest.mark.fault("W10")
+async def test_a_secret_in_a_line_that_somebody_else_wrote_is_not_recorded(tmp_path: Path) -> None:
+    headers = [
+        ["content-type", "application/json"],
+        ["x-api-key", "redacted:0a1b2c3d"],
+        ["X-API-Key", "canary"],
+        ["authorization", "redacted: canary"],
+        ["cookie", "redacted"],
+    ]
+    delivery = read(headers=headers)
+    taken = await take_body(delivery, None, bodies=Bodies(tmp_path), limit=LIMIT)
+
+    assert orjson.loads(copy_of(delivery, taken, now=NOW).arrival.headers) == [
+        *headers[:2],
+        ["X-API-Key", "redacted"],
+        ["authorization", "redacted"],
+        ["cookie", "redacted"],
+    ]
