@@ -98,8 +98,8 @@ def replay(
     EVENT is an id or its beginning. A handler that failed or never ran on an event runs; one that is
     done does so only when it is named by --handler, or with --again.
 
-    With FILE, a capture, no server and no configuration is needed: the handlers run in this process, once
-    each, and the exit status is 1 if any fails. A breakpoint in a handler works.
+    With FILE, a capture, no server and no configuration is needed: the handlers run here, once each, and
+    the exit status is 1 if any fails or ends its process. A breakpoint in a handler works.
     """
     from receiver.repost import target_of
 
