@@ -26,6 +26,7 @@ from receiver.sources.base import Admission
 from receiver.sources.verify import KEPT_HEADERS
 from receiver.store.copies import Copy, Finding, KeptVideo
 from receiver.store.values import Row
+from receiver.strict import parse_small
 
 LONGEST_LINE = 8 * 2**20
 """Bytes of JSON: a body in it has at most 64 KiB, headers as many, and a provider's object a few MiB."""
@@ -159,6 +160,8 @@ def _check(delivery: CopiedDelivery) -> None:
         raise BadCopy("news: a delivery that was accepted has it, and no other")
     if news is not None and news.type != _TYPES.get(news.what, "video.unknown"):
         raise BadCopy("news.type: it does not fit to what happened")
+    if news is not None and news.object is not None:
+        _check_object(news.object)
     if news is None and delivery.video is not None:
         raise BadCopy("video: a delivery that was accepted may have it, and no other")
     if delivery.kind not in sources.KINDS:
@@ -170,6 +173,16 @@ def _check(delivery: CopiedDelivery) -> None:
         raise BadCopy("body: it has another length than it should")
     if hashlib.sha256(raw).hexdigest() != delivery.body_sha256:
         raise BadCopy("body: its SHA-256 is another one")
+
+
+def _check_object(value: dict[str, Any]) -> None:
+    """What a provider said came here as a body once."""
+    try:
+        parse_small(orjson.dumps(value))
+    except Refused as error:
+        raise BadCopy(f"news.object: {error.reason}") from None
+    except orjson.JSONEncodeError:
+        raise BadCopy("news.object: it is nested too deeply") from None
 
 
 def judge(chunks: Iterable[bytes]) -> None:

@@ -125,9 +125,11 @@ def replay(
 
 def _file(events: tuple[str, ...]) -> Path | None:
     """The capture that is meant, if one is: no id has a dot or a slash in it. A pipe is one, too."""
-    if not events or not ("." in events[0] or "/" in events[0] or Path(events[0]).is_file()):
+    if not events or not (
+        events[0] == "-" or "." in events[0] or "/" in events[0] or Path(events[0]).is_file()
+    ):
         return None
-    file = Path(events[0])
+    file = Path("/dev/stdin" if events[0] == "-" else events[0])
     if not file.exists():
         raise UsageError(f"{file}: there is no such file")
     if file.is_dir():

@@ -54,6 +54,14 @@ def read(**changes: Any) -> Any:
     return read_line(orjson.dumps(line(**changes)))
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """An object in an object, and so on."""
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"x": value}
+    return value
+
+
 def large(body: bytes, **changes: Any) -> dict[str, Any]:
     """The line of a delivery whose body lies elsewhere."""
     without = line(body, **changes)
@@ -98,6 +106,8 @@ async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
         ({"news_video_id": "v\x00"}, "^news.video_id: "),
         ({"news_progress": "NaN"}, "^news.progress: "),
         ({"news_warnings": ["x"] * 101}, "^news.warnings: "),
+        ({"news_object": nested(100)}, "^news.object: "),
+        ({"news_object": {"a": "\0"}}, "^news.object: "),
     ],
 )
 def test_a_line_that_is_not_what_it_should_be_is_refused_with_the_field(
@@ -108,7 +118,19 @@ def test_a_line_that_is_not_what_it_should_be_is_refused_with_the_field(
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"nonsense", b"\xff", b"[" * 5000, b"1" * (LONGEST_LINE + 1)]
+    "text",
+    [
+        orjson.dumps(line()).replace(
+            b'"news":{', b'"news":{"object":' + b'{"x":' * 900 + b"1" + b"}" * 900 + b","
+        ),
+        b"",
+        b"{",
+        b"[]",
+        b"nonsense",
+        b"\xff",
+        b"[" * 5000,
+        b"1" * (LONGEST_LINE + 1),
+    ],
 )
 def test_what_is_no_line_at_all_is_refused(text: bytes) -> None:
     with pytest.raises(BadCopy):
