@@ -63,6 +63,7 @@ def run_apart(act: Callable[[Slate], int]) -> Ending:
     """
     slate, terminal = Slate(), _terminal()
     _flush()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, which is inherited, hears of no end
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
     child = os.fork()
     try:
@@ -78,14 +79,14 @@ def run_apart(act: Callable[[Slate], int]) -> Ending:
 
 def _act(act: Callable[[Slate], int], slate: Slate) -> int:
     try:
-        status = act(slate)
+        return act(slate)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except click.exceptions.Exit as ending:
         status = ending.exit_code
     finally:
         slate.write(is_through=True)
-    if threading.active_count() > 1:  # a function that can't be stopped must not keep the process
+    if threading.active_count() > 1:  # a function that can't be stopped does not keep who has broken it off
         _flush()
         os._exit(status)
     return status
