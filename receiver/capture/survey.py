@@ -37,12 +37,8 @@ class Survey:
         counts: Counter[str] = Counter()
         for number, line in enumerate(self._capture.lines(), 1):
             counts["deliveries"] += 1
-            try:
-                delivery = readable(self._capture, line)
-                if judges:
-                    self._judge(delivery)
-            except BadCopy as error:
-                self.problems.append(said(number, error))
+            delivery = self._read(line, number, judges=judges)
+            if delivery is None:
                 continue
             counts["events"] += delivery.news is not None
             self._place(delivery, number)
@@ -50,6 +46,19 @@ class Survey:
             self._before.pop(event, None)
         self.problems += self._orphans() if judges else []
         self.problems += self._miscounts(counts)
+
+    def _read(self, line: bytes, number: int, *, judges: bool) -> CopiedDelivery | None:
+        try:
+            delivery = readable(self._capture, line)
+            if judges:
+                self._judge(delivery)
+            return delivery
+        except BadCopy as error:
+            self.problems.append(said(number, error))
+        try:
+            return None if judges else readable(self._capture, line, needs_video=False)
+        except BadCopy:
+            return None
 
     def _judge(self, delivery: CopiedDelivery) -> None:
         if delivery.body is not None:
@@ -86,21 +95,34 @@ def said(number: int, problem: object) -> str:
     return f"{layout.DELIVERIES} line {number}: {problem}"
 
 
-def readable(capture: Capture, line: bytes) -> CopiedDelivery:
-    """Read a line; all that it refers to has to be there. Raise BadCopy."""
+def readable(capture: Capture, line: bytes, *, needs_video: bool = True) -> CopiedDelivery:
+    """Read a line; all that it refers to has to be there. Raise BadCopy.
+
+    Unless it `needs_video`, one that is missing is no longer said to come along.
+    """
     delivery = read_line(line)
     if delivery.body is None:
         _find(capture, name_of_body(delivery), delivery.bytes)
-    if delivery.video is not None:
-        name = f"{layout.VIDEOS}{delivery.event}"
-        if _find(capture, name, delivery.video.bytes).sha256 != delivery.video.sha256:
-            raise BadCopy(f"{name} is another one than the line says")
+    try:
+        _find_video(capture, delivery)
+    except BadCopy:
+        if needs_video:
+            raise
+        return delivery.model_copy(update={"video": None})
     return delivery
 
 
 def name_of_body(delivery: CopiedDelivery) -> str:
     """Where the body is that is not in the line."""
     return f"{layout.BODIES}{delivery.body_sha256}"
+
+
+def _find_video(capture: Capture, delivery: CopiedDelivery) -> None:
+    if delivery.video is None:
+        return
+    name = f"{layout.VIDEOS}{delivery.event}"
+    if _find(capture, name, delivery.video.bytes).sha256 != delivery.video.sha256:
+        raise BadCopy(f"{name} is another one than the line says")
 
 
 def _find(capture: Capture, name: str, size: int) -> Member:

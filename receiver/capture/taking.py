@@ -63,7 +63,7 @@ async def take(
     for takes in (_is_any,) if survey.is_in_order else (_is_accepted, _is_other):
         for number, line in enumerate(capture.lines(), 1):
             try:
-                delivery = readable(capture, line)
+                delivery = readable(capture, line, needs_video=not is_partial)
                 if takes(delivery):
                     await work.add(delivery)
             except BadCopy as error:

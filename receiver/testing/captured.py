@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,7 +13,9 @@ from typing import BinaryIO
 from receiver import sources
 from receiver.capture import layout
 from receiver.capture.reading import Capture, opened
-from receiver.copies import CopiedDelivery, read_line
+from receiver.capture.survey import readable
+from receiver.copies import CopiedDelivery
+from receiver.errors import BadCopy
 from receiver.event import Event, StoredBody
 from receiver.scanner import Scanner
 
@@ -38,15 +41,23 @@ def from_capture(file: str | Path, event: str = "", *, partial: bool = False) ->
     it is not clear which event is meant.
     """
     with opened(Path(file), is_partial=partial, largest=_LARGEST) as capture:
-        delivery = _find(capture, event)
+        delivery = _find(_deliveries(capture, is_partial=partial), event)
         folder = Path(tempfile.mkdtemp(prefix="receiver-testing-"))
         made = _built(capture, delivery, folder)
     weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
     return made
 
 
-def _find(capture: Capture, event: str) -> CopiedDelivery:
-    deliveries = (read_line(line) for line in capture.lines())
+def _deliveries(capture: Capture, *, is_partial: bool) -> Iterator[CopiedDelivery]:
+    for line in capture.lines():
+        try:
+            yield readable(capture, line, needs_video=not is_partial)
+        except BadCopy:
+            if not is_partial:
+                raise
+
+
+def _find(deliveries: Iterable[CopiedDelivery], event: str) -> CopiedDelivery:
     found = [one for one in deliveries if one.news is not None and one.event.startswith(event)]
     exact = [one for one in found if one.event == event]
     if len(exact or found) == 1:

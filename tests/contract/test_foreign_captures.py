@@ -184,3 +184,24 @@ async def test_what_a_later_version_adds_is_passed_over(there: Side, tmp_path: P
     name, text = manifest()
     path = forged(tmp_path / "a.tar", [(name, orjson.dumps(orjson.loads(text) | {"made_by": "x"})), NO_LINES])
     assert await there.imported(path) == Taken()
+
+
+@pytest.mark.anyio
+async def test_an_event_whose_video_is_cut_short_is_taken_without_it(
+    here: Side, there: Side, tmp_path: Path
+) -> None:
+    news = await here.receive("v1", b'{"a": 1}')
+    path = tmp_path / "a.tar"
+    video = os.urandom(20_000)
+    kept = {"sha256": hashlib.sha256(video).hexdigest(), "bytes": len(video)}
+    await shuffled(here, path, lambda lines: [orjson.dumps(orjson.loads(lines[0]) | {"video": kept})])
+    with tarfile.open(path) as archive:
+        lines = archive.extractfile("deliveries.jsonl").read()  # type: ignore[union-attr]
+    counts = manifest(events=1, deliveries=1, videos=1, bytes=100_000)
+    forged(path, [counts, ("deliveries.jsonl", lines), (f"videos/{news.event_id}", video)])
+    path.write_bytes(path.read_bytes()[:10_000])
+
+    taken = await there.imported(path, is_partial=True)
+
+    assert (taken.events, taken.deliveries) == (1, 1)
+    assert taken.left == (f"deliveries.jsonl line 1: videos/{news.event_id} is not there, or not whole",)

@@ -177,6 +177,22 @@ def test_a_damaged_capture_is_refused_unless_a_part_will_do(tmp_path: Path) -> N
     assert from_capture(file, partial=True).video.id == "v1"
 
 
+def test_a_video_and_a_line_that_are_damaged_stand_in_no_other_ones_way(tmp_path: Path) -> None:
+    video = sample_video("mine")
+    kept = {"sha256": hashlib.sha256(video).hexdigest(), "bytes": len(video)}
+    file = captured(
+        tmp_path / "a.tar",
+        line(1, completed(s3_url=LINK), video=kept),
+        line(2, completed()) | {"via": "nonsense"},
+        members={f"videos/evt_{1:028x}": video},
+    )
+    file.write_bytes(file.read_bytes()[:-20_000])
+
+    event = from_capture(file, partial=True)
+
+    assert (event.id, event.video.url, event.video_file) == (f"evt_{1:028x}", LINK, None)
+
+
 def test_a_handler_that_does_not_want_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text(
         "from receiver import Router\nrouter = Router()\n@router.on('video.failed')\ndef f(): ...\n"
