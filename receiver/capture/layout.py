@@ -48,7 +48,7 @@ class Manifest(BaseModel):
     bodies: Annotated[int, Field(ge=0, le=MOST_MEMBERS)]
     videos: Annotated[int, Field(ge=0, le=MOST_MEMBERS)]
     bytes: _Count
-    """Of all members but this one and the sums."""
+    """Of all members but this one and the sums; so much is unpacked of a compressed file, and little more."""
     filter: dict[str, Any]
     """Which events were asked for; empty: all."""
 
@@ -58,15 +58,15 @@ class Manifest(BaseModel):
         return self.bodies + self.videos + 1
 
     @property
-    def most_sums(self) -> int:
-        """How many bytes the sums may have."""
-        return (self.members + 1) * _LONGEST_SUM
-
-    @property
     def most_bytes(self) -> int:
         """How many the whole file may have, when it is not compressed."""
         heads = (self.members + 2 + len(_FOLDERS)) * _MOST_HEADS * BLOCK
-        return LARGEST_MANIFEST + self.bytes + self.most_sums + heads + 2 * RECORD
+        return LARGEST_MANIFEST + self.bytes + most_sums(self.members) + heads + 2 * RECORD
+
+
+def most_sums(members: int) -> int:
+    """How many bytes the sums of so many members may have."""
+    return (members + 2) * _LONGEST_SUM
 
 
 def manifest_text(manifest: Manifest) -> bytes:

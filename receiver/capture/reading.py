@@ -132,6 +132,7 @@ class _Look:
             self.capture.problems.append(self._unfinished())
         else:
             self._compare(told)
+            self._count()
         self._check_bodies()
 
     def _first(self) -> bytes:
@@ -146,17 +147,15 @@ class _Look:
 
     def _members(self) -> dict[str, str] | None:
         """Hash every member; return the sums that stand in the file, None when they are missing."""
-        total = 0
         while (head := layout.next_head(self._file.read)) is not None:
             if head.name in self._sums:
                 raise BadCapture("it holds a member twice")
             if head.name == layout.SUMS:
                 return self._read_sums(head)
-            total += head.size
-            if head.size > self._largest or total > self._manifest.bytes:
-                raise BadCapture("it holds more than it says, or a member that is too large")
-            if len(self._sums) > self._manifest.members:
-                raise BadCapture("it holds more members than it says")
+            if head.size > self._largest:
+                raise BadCapture("it holds a member that is too large")
+            if len(self._sums) > layout.MOST_MEMBERS:
+                raise BadCapture("it holds too many members")
             if not self._hash(head):
                 return None
         return None
@@ -178,7 +177,7 @@ class _Look:
         return True
 
     def _read_sums(self, head: Head) -> dict[str, str] | None:
-        if head.size > self._manifest.most_sums:
+        if head.size > layout.most_sums(len(self._sums) + self._manifest.members):
             raise BadCapture(f"{layout.SUMS} is larger than it can be")
         text = self._file.read(head.padded)[: head.size]
         if len(text) < head.size:
@@ -195,12 +194,21 @@ class _Look:
         return told
 
     def _unfinished(self) -> str:
-        bodies = sum(name.startswith(layout.BODIES) for name in self._sums)
-        videos = sum(name.startswith(layout.VIDEOS) for name in self._sums)
+        bodies, videos = self._number(layout.BODIES), self._number(layout.VIDEOS)
         return (
             f"it is unfinished, or damaged after its beginning: {layout.SUMS} is missing; there are "
             f"{bodies} of {self._manifest.bodies} bodies and {videos} of {self._manifest.videos} videos"
         )
+
+    def _number(self, folder: str) -> int:
+        return sum(name.startswith(folder) for name in self._sums)
+
+    def _count(self) -> None:
+        told = {"bodies": self._manifest.bodies, "videos": self._manifest.videos}
+        for name, number in told.items():
+            found = self._number(f"{name}/")
+            if found != number:
+                self.capture.problems.append(f"there are {found} {name}, and {layout.MANIFEST} says {number}")
 
     def _compare(self, told: dict[str, str]) -> None:
         for name in sorted(told.keys() | self._sums.keys()):

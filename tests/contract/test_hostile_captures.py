@@ -77,9 +77,13 @@ def tree(folder: Path) -> list[Path]:
         ([manifest(), NO_LINES, ("SHA256SUMS", b"")], {}, "something comes after SHA256SUMS"),
         ([manifest(), NO_LINES, ("x" * 200, b"")], {}, "not a plain file"),
         ([manifest(), NO_LINES, NO_LINES], {}, "a member twice"),
-        ([manifest(), NO_LINES, (f"bodies/{DIGEST}", b"x")], {}, "more members than it says"),
-        ([manifest(bodies=1, bytes=0), NO_LINES, (f"bodies/{DIGEST}", b"x")], {}, "more than it says"),
+        (
+            [manifest(), NO_LINES, (f"bodies/{DIGEST}", b"x")],
+            {},
+            "there are 1 bodies, and capture.json says 0",
+        ),
         ([manifest(bodies=1), NO_LINES, (f"bodies/{DIGEST}", b"y")], {}, "another one than its name"),
+        ([manifest(videos=1), NO_LINES], {}, "there are 0 videos, and capture.json says 1"),
         ([manifest(events=1), NO_LINES], {}, "there are 0 events, and capture.json says 1"),
         ([manifest(deliveries=1), ("deliveries.jsonl", b"nonsense\n")], {}, "line 1: it is not JSON"),
         (
