@@ -96,9 +96,9 @@ def _to_file(file: Path, write: _Write, *, force: bool) -> tuple[Exported, int]:
         raise CommandFailed(f"{file} is there already; --force replaces it")
     if not file.parent.is_dir():
         raise CommandFailed(f"{file}: there is no folder {file.parent}")
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
+    temporary = file.with_name(f".{file.name[:40]}.{secrets.token_hex(8)}.part")
     try:
-        exported = write(temporary, file.suffix in COMPRESSED)
+        exported = write(temporary, file.suffix.lower() in COMPRESSED)
         size = temporary.stat().st_size
         give_name(temporary, file, force=force)
     except OSError as error:
