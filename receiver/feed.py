@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,7 +42,8 @@ def origin_of(url: str, token: str) -> Origin:
     try:
         parsed = egress.parse(base)
     except Hopeless as error:
-        raise UsageError(f"the URL of the other receiver: {error}".replace("the link", "it")) from None
+        said = str(error).replace("the link's", "its").replace("the link", "it")
+        raise UsageError(f"the URL of the other receiver: {said}") from None
     if parsed.query:
         raise UsageError("the URL of the other receiver: it has a query")
     return Origin(base, token)
@@ -59,20 +60,31 @@ class Feed:
         self._origin = origin
         self._fetcher = Fetcher(max_bytes=max_bytes, pace=Pace(idle_seconds=silent_seconds))
 
-    async def messages(self, *, after: str | None, parameters: Mapping[str, str]) -> AsyncIterator[Message]:
-        """The stream of events, after the message of some id; it does not end but by Unfinished."""
+    async def messages(
+        self, *, after: str | None, parameters: Mapping[str, str], begun: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[Message, None]:
+        """The stream of events, after the message of some id; it does not end but by Unfinished.
+
+        `begun` is called when there is a stream, whether or not it has anything to say.
+        """
         headers = {} if after is None else {"Last-Event-ID": after}
         messages = Messages()
         async with self._asked("/stream", parameters, headers) as answer:
+            if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                raise Unfinished("what answers there is no receiver")  # a page, as proxies have them
+            begun()
             async for chunk in answer:
                 for message in messages.feed(chunk):
                     yield message
         raise Unfinished("the stream was ended")
 
-    async def deliveries(self, event: str) -> AsyncGenerator[bytes, None]:
-        """The deliveries of an event, a line each. Raise NotFound, BadCopy for a line without an end."""
+    async def deliveries(self, events: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """The deliveries of at most 100 events, a line each; none of an event that is not there.
+
+        They come in the order of the events. Raise BadCopy for a line without an end.
+        """
         rest = b""
-        async with self._asked(f"/events/{event}/deliveries") as answer:
+        async with self._asked("/deliveries", {"events": ",".join(events)}) as answer:
             async for chunk in answer:
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > LONGEST_LINE:

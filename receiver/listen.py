@@ -11,27 +11,25 @@ import asyncio
 import hashlib
 import random
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
-from receiver.bodies import Bodies
-from receiver.copies import CopiedDelivery, copy_of, read_line, take_body
-from receiver.errors import BadCopy, CommandFailed, NotFound, StoreError, Unavailable, Unfinished
+from receiver.copying import Copier
+from receiver.errors import BadCopy, CommandFailed, NotFound, StoreError, Unavailable, Unfinished, Unstorable
 from receiver.feed import Feed
+from receiver.model import INLINE_BODY_LIMIT
 from receiver.places import Place, Places
 from receiver.ration import Ration
-from receiver.record import JobRow
-from receiver.recording import Plans
-from receiver.sources.base import Source
 from receiver.sse import Message
 from receiver.store.base import Store
-from receiver.store.copies import COPIED, Copy
 
-_AT_ONCE = 8
+_AT_ONCE = 4
+_TOGETHER = 50
+"""Small events that are asked for with one request."""
 _WAITING = 256
 """Messages that were read ahead of what is fetched."""
 _FIRST_WAIT_SECONDS = 0.5
@@ -42,6 +40,7 @@ _TRIES = 3
 _MOST_UNDER_WAY = 5000
 _STRANGE = "what answers there is no receiver, or one of another version"
 _ID = re.compile("evt_[0-9a-z]{1,60}")
+Outcome = Literal["copied", "known", "missed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,13 @@ class Heard:
     """What is told of an event."""
 
     event: Mapping[str, Any]
-    outcome: Literal["copied", "known", "missed"]
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    event: Mapping[str, Any]
+    place: Place
 
 
 class Listener:
@@ -86,34 +91,25 @@ class Listener:
         feed: Feed,
         wanted: Wanted,
         *,
+        copier: Copier,
         store: Store,
-        bodies: Bodies,
-        plans: Plans,
-        sources: Mapping[str, Source],
-        limit: int,
-        wall: Callable[[], int],
         log: Any,
         told: Callable[[Heard], None] = lambda heard: None,
         pause: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
-        """`sources` are those that are configured here; `limit` is for bodies, in bytes.
-
-        `told` hears of every event; `pause` waits so many seconds.
-        """
+        """`told` hears of every event; `pause` waits so many seconds."""
         self._feed = feed
+        self._copier = copier
         self._wanted = wanted
         self._store = store
-        self._bodies = bodies
-        self._plans = plans
-        self._sources = sources
-        self._limit = limit
-        self._wall = wall
         self._log = log
         self._told = told
         self._pause = pause
-        self._queue: asyncio.Queue[tuple[Message, Place]] = asyncio.Queue(_WAITING)
+        self._small: asyncio.Queue[_UnderWay] = asyncio.Queue(_WAITING)
+        self._large: asyncio.Queue[_UnderWay] = asyncio.Queue(_WAITING)
         self._places = Places()
         self._has_moved = asyncio.Event()
+        self._is_connected = False
         self._read: str | None = None
         """The id of the last message that was read, which is ahead of the bookmark."""
         self._ration = Ration(lambda untold: log.info("copies.summed", **untold))
@@ -126,8 +122,9 @@ class Listener:
                 group.create_task(self._read_on())
                 group.create_task(self._keep_the_place())
                 for _ in range(_AT_ONCE):
-                    group.create_task(self._work())
-        except* CommandFailed as failures:
+                    group.create_task(self._work(self._small, most=_TOGETHER))
+                    group.create_task(self._work(self._large, most=1))
+        except* (CommandFailed, OSError) as failures:  # the second is of whoever is told
             raise failures.exceptions[0] from None
 
     # Reading the stream.
@@ -138,14 +135,12 @@ class Listener:
             self._read = await self._persistently(lambda: self._store.copies.bookmark(name))
         failures = 0
         while True:
+            self._is_connected = False
             try:
                 async for message in self._messages():
-                    if failures >= 0:
-                        self._log.info("listener.connected", origin=self._wanted.origin)
-                    failures = -1
                     await self._hear(message)
             except Unfinished as error:
-                failures = max(1, failures + 1)
+                failures = 1 if self._is_connected else failures + 1
                 wait = max(_wait(failures), error.retry_after_seconds or 0.0)
                 fields = {"origin": self._wanted.origin, "reason": str(error), "seconds": round(wait, 1)}
                 self._log.warning("listener.disconnected", **fields)
@@ -154,8 +149,14 @@ class Listener:
     async def _messages(self) -> AsyncIterator[Message]:
         since = self._wanted.since if self._read is None else None
         parameters = {**self._wanted.filters, **({"since": since} if since else {})}
-        async for message in self._feed.messages(after=self._read, parameters=parameters):
-            yield message
+        messages = self._feed.messages(after=self._read, parameters=parameters, begun=self._connect)
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
+
+    def _connect(self) -> None:
+        self._is_connected = True
+        self._log.info("listener.connected", origin=self._wanted.origin)
 
     async def _hear(self, message: Message) -> None:
         if message.event == "gap":
@@ -168,86 +169,83 @@ class Listener:
         if is_done:
             self._has_moved.set()
         else:
-            await self._queue.put((message, place))
+            await self._put(_event_in(message), place)
+
+    async def _put(self, event: Mapping[str, Any], place: Place) -> None:
+        # What is large goes alone, so that nothing small waits behind it.
+        size = event.get("bytes")
+        is_small = isinstance(size, int) and size <= INLINE_BODY_LIMIT
+        await (self._small if is_small else self._large).put(_UnderWay(event, place))
 
     def _miss(self, gap: Mapping[str, Any]) -> None:
-        missing = gap.get("missing")
-        self.tally.missed += missing if isinstance(missing, int) else 1
-        fields = {"reason": gap.get("reason"), "missing": missing}
+        missing, reason = gap.get("missing"), gap.get("reason")
+        if not isinstance(missing, int) or missing < 1:
+            missing = None
+        self.tally.missed += missing or 1
+        fields = {"reason": reason if isinstance(reason, str) else None, "missing": missing}
         self._log.error("events.missed", origin=self._wanted.origin, **fields)
 
     # Recording.
 
-    async def _work(self) -> None:
+    async def _work(self, queue: asyncio.Queue[_UnderWay], *, most: int) -> None:
+        """Record what is in a queue, as much of it together as there is."""
         while True:
-            message, place = await self._queue.get()
-            event = _object(message.data)
-            if not _ID.fullmatch(str(event.get("id"))):
-                raise CommandFailed(_STRANGE)
-            await self._record(event)
-            place.is_done = True
-            self._has_moved.set()
+            together = [await queue.get()]
+            while len(together) < most and not queue.empty():
+                together.append(queue.get_nowait())
+            await self._record({one.event["id"]: one for one in together})
+            self._pass(*together)  # one that was told twice, too
 
-    async def _record(self, event: Mapping[str, Any]) -> None:
-        """Record one event, however long that takes."""
+    async def _record(self, left: dict[str, _UnderWay]) -> None:
+        """Record some events, however long that takes."""
         tries = 0
-        while True:
+        while left:
             try:
-                is_new = await self._copy(event)
-            except (BadCopy, NotFound) as error:
-                tries += 1
-                if tries < _TRIES and not isinstance(error, NotFound):
-                    await self._pause(_wait(tries))
-                    continue
-                self.tally.missed += 1
-                fields = {"origin": self._wanted.origin, "event_id": event["id"], "reason": str(error)}
-                self._log.error("events.missed", **fields)
-                self._told(Heard(event, "missed"))
+                async for event, is_new in self._copier.copy([*left]):
+                    self._tell(left.pop(event), "copied" if is_new else "known")
+                self._give_up([*left.values()], "no event has this id any more")
                 return
+            except (BadCopy, Unstorable, NotFound) as error:
+                tries += 1
+                if len(left) > 1:
+                    await self._record_each(left)
+                    return
+                if tries >= _TRIES or isinstance(error, NotFound):
+                    self._give_up([*left.values()], str(error))
+                    return
             except (Unfinished, Unavailable, StoreError) as error:
                 tries += 1
                 if tries == _TRIES:
-                    self._log.warning("copy.delayed", event_id=event["id"], reason=str(error))
-                await self._pause(_wait(tries))
-                continue
-            self._tell(event, is_new=is_new)
-            return
+                    for event in left:
+                        self._log.warning("copy.delayed", event_id=event, reason=str(error))
+            await self._pause(_wait(tries))
 
-    def _tell(self, event: Mapping[str, Any], *, is_new: bool) -> None:
-        self.tally.copied += is_new
-        self.tally.known += not is_new
-        outcome: Literal["copied", "known"] = "copied" if is_new else "known"
+    async def _record_each(self, left: Mapping[str, _UnderWay]) -> None:
+        """Keep one that is to blame from holding up others."""
+        async with asyncio.TaskGroup() as group:
+            for event, one in left.items():
+                group.create_task(self._record({event: one}))
+
+    def _give_up(self, missed: Sequence[_UnderWay], reason: str) -> None:
+        for one in missed:
+            fields = {"origin": self._wanted.origin, "event_id": one.event["id"], "reason": reason}
+            self._log.error("events.missed", **fields)
+            self._tell(one, "missed")
+
+    def _tell(self, one: _UnderWay, outcome: Outcome) -> None:
+        event = one.event
+        self.tally.copied += outcome == "copied"
+        self.tally.known += outcome == "known"
+        self.tally.missed += outcome == "missed"
         self._told(Heard(event, outcome))
-        if is_new and self._ration.allows(outcome):
+        if outcome == "copied" and self._ration.allows(outcome):
             self._log.info("event.copied", event_id=event["id"], source=event["source"], type=event["type"])
+        self._pass(one)
 
-    async def _copy(self, event: Mapping[str, Any]) -> bool:
-        """Fetch an event with its deliveries and record it; say whether it was new here."""
-        seen: Counter[tuple[Any, ...]] = Counter()
-        lines = self._feed.deliveries(event["id"])
-        copies = [await self._delivery(event["id"], line, seen) async for line in lines]
-        if not copies:
-            raise BadCopy("it has no deliveries")
-        return (await self._store.copies.take(copies))[0] == COPIED
-
-    async def _delivery(self, event: str, line: bytes, seen: Counter[tuple[Any, ...]]) -> Copy:
-        delivery = read_line(line)
-        if delivery.event != event:
-            raise BadCopy("event: it is another one than was asked for")
-        chunks = None if delivery.body is not None else self._feed.body(event, delivery.body_sha256)
-        body = await take_body(delivery, chunks, bodies=self._bodies, limit=self._limit)
-        alike = (delivery.verdict, delivery.via, delivery.received_at, delivery.headers, delivery.body_sha256)
-        seen[alike] += 1
-        return copy_of(delivery, body, now=self._wall(), nth=seen[alike], jobs=self._jobs(delivery))
-
-    def _jobs(self, delivery: CopiedDelivery) -> Sequence[JobRow]:
-        """The jobs of an event here; with the receiver's own before them, where the source is configured."""
-        if delivery.news is None:
-            return ()
-        source = self._sources.get(delivery.source)
-        is_ours = source is not None and source.kind == delivery.kind
-        first = source.first_job(delivery.news.type, delivery.via) if source and is_ours else None
-        return self._plans.jobs(delivery.source, delivery.news.type, first=first)
+    def _pass(self, *those: _UnderWay) -> None:
+        for one in those:
+            one.place.is_done = True
+        self._has_moved.set()
 
     # The place.
 
@@ -273,6 +271,13 @@ class Listener:
             except (Unavailable, StoreError):
                 failures += 1
                 await self._pause(_wait(failures))
+
+
+def _event_in(message: Message) -> Mapping[str, Any]:
+    event = _object(message.data)
+    if not _ID.fullmatch(str(event.get("id"))):
+        raise CommandFailed(_STRANGE)
+    return event
 
 
 def _object(data: str) -> Mapping[str, Any]:

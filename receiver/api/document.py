@@ -102,7 +102,7 @@ def _in_query(question: type[Question]) -> list[dict[str, Any]]:
         {
             "name": name,
             "in": "query",
-            "required": False,
+            "required": name in schema.get("required", ()),
             "description": described.pop("description", ""),
             "schema": _plain(described, shared),
         }

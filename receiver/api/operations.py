@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from receiver.api.desk import Asked, Desk
 from receiver.api.questions import (
     BodyQuestion,
+    DeliveriesQuestion,
     PageQuestion,
     Question,
     RejectionsQuestion,
@@ -44,7 +45,9 @@ from receiver.views import (
 )
 
 ROOT = "/api/v1"
-_GIVEN_AT_ONCE = 20
+_GIVEN_AT_ONCE = 50
+_PIECE_BYTES = 65536
+"""Lines are sent together up to this: a slow reader has a minute for what is sent at once."""
 _TOO_MANY = "too many bodies and videos are being sent"
 
 
@@ -123,18 +126,35 @@ async def deliveries(desk: Desk, asked: Asked) -> Reply:
     asked for is logged.
     """
     row = await desk.store.event(asked.id)
+    return _deliveries(desk, {row["id"]: row["seq"]}, asked.peer)
+
+
+async def deliveries_of_several(desk: Desk, asked: Asked) -> Reply:
+    """The same of several events, one after the other; nothing is said of those that are not there."""
+    ids = dict.fromkeys(asked.question.events.split(","))
+    return _deliveries(desk, await desk.store.copies.find([*ids]), asked.peer)
+
+
+def _deliveries(desk: Desk, events: Mapping[str, int], peer: str) -> Reply:
     if not desk.downloads.take():
         return busy(_TOO_MANY)
-    desk.revealed("deliveries", row["id"], asked.peer)
-    return Lines(_lines(desk, row["seq"]), desk.downloads.give_back)
+    for name in events:
+        desk.revealed("deliveries", name, peer)
+    return Lines(_lines(desk, [*events.values()]), desk.downloads.give_back)
 
 
-async def _lines(desk: Desk, event: int) -> AsyncIterator[bytes]:
-    after = (-1, 0)
-    while rows := await desk.store.copies.give([event], after=after, limit=_GIVEN_AT_ONCE):
+async def _lines(desk: Desk, events: Sequence[int]) -> AsyncIterator[bytes]:
+    after, is_more = (-1, 0), bool(events)
+    while is_more:
+        rows = await desk.store.copies.give(events, after=after, limit=_GIVEN_AT_ONCE)
+        piece = b""
         for row in rows:
-            yield orjson.dumps(line_of(row))
-        after = (rows[-1]["place"], rows[-1]["seq"])
+            piece += orjson.dumps(line_of(row), option=orjson.OPT_APPEND_NEWLINE)
+            if len(piece) > _PIECE_BYTES or row is rows[-1]:
+                yield piece
+                piece = b""
+        after = (rows[-1]["place"], rows[-1]["seq"]) if rows else after
+        is_more = len(rows) == _GIVEN_AT_ONCE
 
 
 async def rejections(desk: Desk, asked: Asked) -> Reply:
@@ -225,6 +245,7 @@ OPERATIONS = (
     Operation(
         "/events/{id}/video", video, kinds=("video/*", *_FILE), statuses=(200, 206), problems=(404, 416)
     ),
+    Operation("/deliveries", deliveries_of_several, DeliveriesQuestion, kinds=("application/x-ndjson",)),
     Operation("/rejections", rejections, RejectionsQuestion, RejectionsPage),
     Operation("/replays", replays, ReplaysQuestion, ReplaysPage),
     Operation(

@@ -19,6 +19,7 @@ Q = TypeVar("Q", bound="Question")
 MOST_AT_ONCE = 1000
 _MOST_PARAMETERS = 20
 _LONGEST_QUERY = 4096
+_ID = "evt_[0-9a-z]{1,60}"
 _AGE = "[0-9]{1,4}(s|m|h|d)"
 _YEAR = "(19|20)[0-9]{2}"
 _DAY = (
@@ -86,6 +87,14 @@ class StreamQuestion(Filters):
 
     cursor: Cursor | None = Field(
         None, description="After this event: the id of a message, or a page's `next`."
+    )
+
+
+class DeliveriesQuestion(Question):
+    """Whose deliveries."""
+
+    events: Annotated[str, StringConstraints(pattern=f"^{_ID}(,{_ID}){{0,99}}$", max_length=3299)] = Field(
+        description="The whole ids of at most 100 events, with commas between them."
     )
 
 

@@ -145,6 +145,7 @@ class Lines:
     """JSON objects, one on each line, that are asked for while they are sent."""
 
     lines: AsyncIterator[bytes]
+    """Whole lines, several at once."""
     release: Callable[[], None]
     """Called at the end, whatever it was."""
 
@@ -160,11 +161,11 @@ class Lines:
             self.release()
 
     async def _pour(self, send: Send, gone: asyncio.Future[None]) -> None:
-        async for line in self.lines:
+        async for lines in self.lines:
             if gone.done():
                 return
             async with asyncio.timeout(_STALLED_SECONDS):
-                await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+                await send({"type": "http.response.body", "body": lines, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 

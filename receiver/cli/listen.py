@@ -104,6 +104,8 @@ def _token(config: Settings, file: Path | None) -> str:
             token = "".join(file.read_text("utf-8").split())
         except UnicodeDecodeError:
             raise UsageError(f"--token-file: {file} is not UTF-8 text") from None
+        except OSError as error:
+            raise UsageError(f"--token-file: {file}: {error.strerror}") from None
     else:
         token = config.listen.token.get_secret_value()
     if not token:
@@ -160,6 +162,7 @@ async def _follow(
     """Follow until Ctrl-C; 1 when something was missed."""
     from receiver import logs, sources
     from receiver.bodies import Bodies
+    from receiver.copying import Copier
     from receiver.listen import Listener
     from receiver.recording import Plans
 
@@ -167,18 +170,16 @@ async def _follow(
         _say(heard, as_json=options.as_json)
 
     bodies = Bodies(config.bodies_folder, reserve=config.bodies.reserve)
-    listener = Listener(
+    copier = Copier(
         feed,
-        wanted,
         store=store,
         bodies=bodies,
         plans=Plans(cards),
         sources=sources.configured(config),
         limit=config.server.max_body,
         wall=now_ms,
-        log=logs.get(),
-        told=told,
     )
+    listener = Listener(feed, wanted, copier=copier, store=store, log=logs.get(), told=told)
     if not options.as_json:
         click.echo(f"following {wanted.origin} (Ctrl-C ends it)")
     with until_interrupted() as stop:

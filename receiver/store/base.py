@@ -100,6 +100,10 @@ class Reads(Protocol):
         """The next events with their jobs after a `seq`, in the order in which they were committed."""
         ...
 
+    async def id_of(self, seq: int) -> str | None:
+        """Which event has a `seq`; None when there is none (any more)."""
+        ...
+
     async def newest(self, *, after: int, wait_ms: int) -> int:
         """The highest `seq` that was ever given; wait up to `wait_ms` for one after `after`."""
         ...

@@ -57,6 +57,10 @@ class Copies(Protocol):
         """The number of the newest delivery."""
         ...
 
+    async def find(self, ids: Sequence[str]) -> dict[str, int]:
+        """The numbers (`seq`) of some events, in their order; without those that are not there."""
+        ...
+
     async def give(
         self,
         events: Sequence[int],
@@ -98,6 +102,11 @@ class RemoteCopies:
         """See `Copies`."""
         return int(await self._ask("copies.newest", None))
 
+    async def find(self, ids: Sequence[str]) -> dict[str, int]:
+        """See `Copies`."""
+        seqs: dict[str, int] = await self._ask("copies.find", list(ids))
+        return seqs
+
     async def give(
         self,
         events: Sequence[int],
@@ -136,6 +145,7 @@ VERBS: Mapping[str, Callable[[Copies, Any], Awaitable[Any]]] = {
     "copies.take": lambda copies, rows: copies.take([_copy(row) for row in rows]),
     "copies.bookmark": lambda copies, name: copies.bookmark(name),
     "copies.set_bookmark": lambda copies, a: copies.set_bookmark(*a),
+    "copies.find": lambda copies, ids: copies.find(ids),
     "copies.newest": lambda copies, a: copies.newest(),
     "copies.give": lambda copies, a: copies.give(a[0], after=tuple(a[1]), through=a[2], limit=a[3]),
 }

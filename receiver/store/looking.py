@@ -31,6 +31,10 @@ class Looking:
         """See `base.Reads`."""
         return await self._reads.following(wanted, limit=limit, after=after)
 
+    async def id_of(self, seq: int) -> str | None:
+        """See `base.Reads`."""
+        return await self._reads.id_of(seq)
+
     async def event(self, prefix: str) -> Row:
         """See `base.Reads`."""
         return await self._reads.event(prefix)

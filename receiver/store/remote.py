@@ -203,6 +203,11 @@ class Remote:
         """See `base.Reads`."""
         return Stretch(*await self._ask("following", [tuple(wanted), limit, after]))
 
+    async def id_of(self, seq: int) -> str | None:
+        """See `base.Reads`."""
+        found: str | None = await self._ask("id_of", seq)
+        return found
+
     async def newest(self, *, after: int, wait_ms: int) -> int:
         """See `base.Reads`."""
         patience = _ANSWER_SECONDS + wait_ms / 1000

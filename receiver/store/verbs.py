@@ -100,6 +100,7 @@ VERBS: dict[str, Callable[[Service, Any], Awaitable[Any]]] = {
     "release": lambda service, a: _release(service, *a),
     "suspects": lambda service, a: service.suspects(),
     "events": lambda service, a: service.events(EventFilter(*a[0]), limit=a[1], before=a[2]),
+    "id_of": lambda service, seq: service.id_of(seq),
     "following": lambda service, a: _following(service, *a),
     "newest": lambda service, a: service.newest(after=a[0], wait_ms=a[1]),
     "event": lambda service, a: service.event(a),

@@ -83,6 +83,11 @@ class Copies:
         (row,) = await self._reads.rows("newest_delivery", {})
         return int(row["seq"])
 
+    async def find(self, ids: Sequence[str]) -> dict[str, int]:
+        """See `copies.Copies`."""
+        rows = await self._reads.rows("seqs_of_ids", {"ids": orjson.dumps(list(ids)).decode()})
+        return {row["id"]: row["seq"] for row in rows}
+
     async def give(
         self,
         events: Sequence[int],

@@ -71,6 +71,11 @@ class Reads:
             rows = await self.rows("listed_events", {"seqs": orjson.dumps(found.seqs).decode()})
             return Stretch(await self._with_jobs(rows[::-1]), found.through, found.removed)
 
+    async def id_of(self, seq: int) -> str | None:
+        """Which event has a `seq`."""
+        rows = await self.rows("id_of_seq", {"seq": seq})
+        return rows[0]["id"] if rows else None
+
     async def _with_jobs(self, events: list[Row]) -> list[Row]:
         by_seq: dict[int, Row] = {event["seq"]: {**event, "jobs": []} for event in events}
         seqs = orjson.dumps(list(by_seq)).decode()

@@ -2,6 +2,10 @@
 -- The event of some id.
 SELECT seq FROM events WHERE id = :id;
 
+-- name: seqs_of_ids
+-- Events by their whole ids; :ids is a JSON array.
+SELECT e.id, e.seq FROM json_each(:ids) AS wanted CROSS JOIN events AS e ON e.id = wanted.value ORDER BY wanted.key;
+
 -- name: count_equal_deliveries
 -- How many deliveries of an event are like one that is offered.
 SELECT count(*) AS deliveries FROM deliveries

@@ -77,3 +77,7 @@ ORDER BY j.event LIMIT :limit;
 -- name: oldest_ready
 -- The lowest event with a job that is ready.
 SELECT event AS seq FROM jobs INDEXED BY jobs_ready WHERE state = 'ready' AND event >= :lowest ORDER BY event LIMIT 1;
+
+-- name: id_of_seq
+-- Which event has a number.
+SELECT id FROM events WHERE seq = :seq;
