@@ -11,6 +11,7 @@ from functools import partial
 import orjson
 from pydantic import BaseModel, Field
 
+from receiver.api.cursors import Spot
 from receiver.api.desk import Asked, Desk
 from receiver.api.questions import (
     BodyQuestion,
@@ -80,11 +81,12 @@ async def events(desk: Desk, asked: Asked) -> Reply:
     question: PageQuestion = asked.question
     before = None
     if question.cursor is not None:
-        before = desk.cursors.read(question.cursor)
-        if before is None:
+        spot = desk.cursors.read(question.cursor)
+        if spot is None:
             return problem(409, "cursor: it is not one of this record")
+        before = spot.seq
     rows = await desk.store.events(desk.wanted(question), limit=question.limit, before=before)
-    more = desk.cursors.write(rows[-1]["seq"]) if len(rows) == question.limit else None
+    more = desk.cursors.write(rows[-1]["seq"], rows[-1]["id"]) if len(rows) == question.limit else None
     return _told(EventsPage(events=[event_view(row) for row in rows], next=more))
 
 
@@ -192,10 +194,19 @@ async def _start(desk: Desk, asked: Asked) -> Start:
     newest = await desk.store.newest(after=-1, wait_ms=0)
     if cursor is None:
         return Start(0, is_known=False) if question.since else Start(newest, is_known=True)
-    after = desk.cursors.read(cursor)
-    if after is None or after > newest:  # the record was begun anew, or an older one was restored
+    spot = desk.cursors.read(cursor)
+    if spot is None or spot.seq > newest or await _is_replaced(desk, spot):
         return Start(0, is_known=False, is_foreign=True)
-    return Start(after, is_known=True)
+    return Start(spot.seq, is_known=True)
+
+
+async def _is_replaced(desk: Desk, spot: Spot) -> bool:
+    """Whether another event has the number by now: an older copy of the record was restored, and went on.
+
+    Of an event that retention has removed nobody can say.
+    """
+    event = None if spot.mark is None else await desk.store.id_of(spot.seq)
+    return event is not None and desk.cursors.mark(event) != spot.mark
 
 
 async def openapi(desk: Desk, asked: Asked) -> Reply:

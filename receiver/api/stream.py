@@ -34,7 +34,8 @@ class Gap(View):
     """The message `gap`: events that a reader should have had, and never will."""
 
     reason: Literal["retention", "another_record"] = Field(
-        description="Retention removed them; or the cursor is of another record, and this one is told anew."
+        description="Retention removed them; or the cursor is of another record, or of what came after the "
+        "copy from which this one was restored, and all of it is told anew."
     )
     missing: int | None = Field(description="How many, of whatever kind; null when nobody knows.")
 
@@ -101,6 +102,8 @@ class _Teller:
         self._stream = stream
         self._send = send
         self._after = stream.start.after
+        self._cursor: str | None = None
+        """The same as a cursor, once it is known which event that is."""
         self._is_told_of_gaps = stream.start.is_known
         self._clock = asyncio.get_running_loop().time
         self._speak_at = self._clock()
@@ -111,10 +114,10 @@ class _Teller:
         if self._stream.start.is_foreign:
             await self._write(_gap(Gap(reason="another_record", missing=None)))
         elif self._is_told_of_gaps:
-            await self._write(self._place())
+            await self._write(await self._place())
         while True:
             if self._clock() >= self._speak_at:  # whatever passes that is not wanted
-                await self._write(b": nothing new\n" + self._place())
+                await self._write(b": nothing new\n" + await self._place())
             ring = self._stream.tail.next_ring()
             entries = self._stream.tail.behind(self._after, most=_AT_ONCE)
             if entries is None:
@@ -134,18 +137,20 @@ class _Teller:
             return
         if stretch.removed and self._is_told_of_gaps:
             await self._write(_gap(Gap(reason="retention", missing=stretch.removed)))
-        messages = b"".join(Entry(row, stream.cursors).message for row in stretch.events)
+        entries = [Entry(row, stream.cursors) for row in stretch.events]
         has_moved = stretch.through > self._after
-        self._after = stretch.through
+        if has_moved:
+            is_told = bool(entries) and entries[-1].seq == stretch.through
+            self._after, self._cursor = stretch.through, entries[-1].cursor if is_told else None
         self._is_told_of_gaps = True
-        if messages:
-            await self._write(messages)
+        if entries:
+            await self._write(b"".join(entry.message for entry in entries))
         elif not has_moved:  # the tail has not had its first look yet
             await self._wait(ring)
 
     async def _pass_on(self, entries: list[Entry]) -> None:
         """Tell of events that are in memory, those that are wanted."""
-        self._after = entries[-1].seq
+        self._after, self._cursor = entries[-1].seq, entries[-1].cursor
         wanted = self._stream.wanted
         messages = b"".join(entry.message for entry in entries if matches(entry.row, wanted))
         if messages:
@@ -155,8 +160,15 @@ class _Teller:
         """Wait for other events, or until something should be said."""
         await asyncio.wait([ring], timeout=max(0.0, self._speak_at - self._clock()))
 
-    def _place(self) -> bytes:
-        return b"id: %b\n\n" % self._stream.cursors.write(self._after).encode()
+    async def _place(self) -> bytes:
+        """Say how far it has come, unless the store would have to be asked and is away."""
+        if self._cursor is None:
+            try:
+                event = await self._stream.store.id_of(self._after)
+            except (Unavailable, StoreError):
+                return b"\n"
+            self._cursor = self._stream.cursors.write(self._after, event)
+        return b"id: %b\n\n" % self._cursor.encode()
 
     async def _write(self, messages: bytes) -> None:
         await self._send({"type": "http.response.body", "body": messages, "more_body": True})

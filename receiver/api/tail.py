@@ -27,13 +27,13 @@ _ANY = EventFilter()
 class Entry:
     """An event, and the message that tells of it."""
 
-    __slots__ = ("message", "row", "seq")
+    __slots__ = ("cursor", "message", "row", "seq")
 
     def __init__(self, row: Row, cursors: Cursors) -> None:
         self.seq: int = row["seq"]
         self.row = row
-        cursor = cursors.write(self.seq).encode()
-        self.message = b"id: %b\ndata: %b\n\n" % (cursor, to_json(event_view(row)))
+        self.cursor = cursors.write(self.seq, row["id"])
+        self.message = b"id: %b\ndata: %b\n\n" % (self.cursor.encode(), to_json(event_view(row)))
 
 
 class Tail:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import random
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from tests.acceptance.asking import TOKEN
@@ -159,6 +162,43 @@ class Laptop:
             return len(self.logged("listener.connected")) >= times
 
         until(look, seconds=seconds, what=f"connected {times} times")
+
+
+class SlowLink:
+    """A relay to a receiver that lets a few kilobytes pass at a time, as long as it is slow."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.is_slow = True
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                Thread(target=self._relay, args=(near,), daemon=True).start()
+
+    def _relay(self, near: socket.socket) -> None:
+        with near, socket.create_connection(("127.0.0.1", self._port)) as far:
+            back = Thread(target=self._pass_on, args=(far, near, 4096), daemon=True)
+            back.start()
+            self._pass_on(near, far, 65536)
+            back.join()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, most: int) -> None:
+        with suppress(OSError):
+            while piece := source.recv(most):
+                target.sendall(piece)
+                time.sleep(0.01 if self.is_slow else 0)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 Laptops = Callable[[], Laptop]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.acceptance.asking import ADMIN, TOKEN
 from tests.acceptance.conftest import PROGRAM, Receiver, processes_in, until
-from tests.acceptance.laptops import Laptop, Laptops, post
+from tests.acceptance.laptops import Laptop, Laptops, SlowLink, post
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ def raw(folder: Path, event: str) -> bytes:
 def test_what_came_while_the_laptop_was_off_is_there_once_and_handled_however_often_it_is_killed(
     origin: Receiver, laptop: Laptop
 ) -> None:
-    laptop.start()
+    link = SlowLink(int(origin.url.rpartition(":")[2]))  # so that there is a way on which it can be killed
+    laptop.start(url=link.url)
     laptop.connects()
     assert laptop.stop() == 0
     posted = [event for part in range(10) for event in post(origin, 50, prefix=f"p{part}-")]
@@ -63,14 +64,16 @@ def test_what_came_while_the_laptop_was_off_is_there_once_and_handled_however_of
     for _ in range(5):
         before = len(laptop.outcomes())
         assert before < 450
-        process = laptop.start()
+        process = laptop.start(url=link.url)
         laptop.hears(before + chance.randrange(10, 60))
         process.kill()
         process.wait()
         until(lambda: not processes_in(laptop.folder), what="an end of its children")
-    laptop.start()
+    link.is_slow = False
+    laptop.start(url=link.url)
     laptop.handles(posted)
     assert laptop.stop() == 0
+    link.close()
     assert laptop.ids() == sorted(posted)
     assert {*laptop.states("hooks.note")} == {"done"}
     assert laptop.logged("events.missed") == []
