@@ -177,4 +177,10 @@ def test_deliveries_are_given_as_lines_that_another_receiver_can_record(
     lines = [json.loads(line) for line in asking.get(f"/events/{event}/deliveries").text.splitlines()]
     assert [line["verdict"] for line in lines] == ["accepted", *["duplicate"] * 30]
     assert {line["body"] for line in lines} == {json.dumps(payload)}
+    other = open_receiver.accepted(callback("v2", "failed"))
+    several = asking.get("/deliveries", params={"events": f"{other},evt_0,{event},{other}"})
+    assert [json.loads(line)["event"] for line in several.text.splitlines()] == [other, *[event] * 31]
+    assert json.loads(several.text.splitlines()[1]) == lines[0]
+    for wrong in ({}, {"events": ""}, {"events": f"{event},"}, {"events": ",".join([event] * 101)}):
+        assert asking.get("/deliveries", params=wrong).status_code == 400
     assert lines[0]["news"]["video_id"] == "v1"

@@ -180,6 +180,34 @@ def test_a_cursor_of_another_record_is_told_as_a_gap_and_all_is_read(
             assert ids([message]) == mine
 
 
+def test_who_read_further_than_a_backup_that_was_restored_is_told_all_again(
+    receivers: Callable[..., Receiver],
+) -> None:
+    receiver = receivers("[handlers]\nload = []\n", top=ADMIN).start()
+    kept, copied = post(receiver, "v1"), receiver.folder / "copy.db"
+    assert receiver.run("backup", str(copied)).status == 0
+    page = Asking(receiver).json("/events", limit=1)["next"]
+    lost = post(receiver, "v2", "v3")
+    with Asking(receiver).stream(since="1h") as reading:
+        assert ids(reading.messages(3)) == [*kept, *lost]
+        live = reading.cursor
+    with Asking(receiver).stream(source="none") as passing:  # of which the place alone is told
+        passing.until_id()
+    receiver.stop()
+    copied.replace(receiver.folder / "data" / "receiver.db")
+    receiver.start()
+    asking, new = Asking(receiver), post(receiver, "w2", "w3", "w4")
+    for cursor in (live, passing.cursor):
+        with asking.stream(after=cursor) as again:
+            gap, *rest = again.messages(5)
+            assert (gap.event, gap.data["reason"]) == ("gap", "another_record")
+            assert ids(rest) == [*kept, *new]
+    for cursor in (page, page[:20], live[:20]):  # what was read is there, or an old cursor does not say
+        with asking.stream(after=cursor) as further:
+            message = further.message()
+            assert (message.event, message.data["id"]) == ("message", new[2 if cursor == live[:20] else 0])
+
+
 @contextmanager
 def stalled(receiver: Receiver, query: str) -> Iterator[socket.socket]:
     """A reader that asks for the stream and reads nothing."""

@@ -200,6 +200,7 @@ def test_a_gap_is_said_to_be_one(origin: Receiver, laptop: Laptop) -> None:
     [
         ("wrong", "", 1, "does not accept the token"),
         ("", "", 2, "no token"),
+        (None, "", 2, "No such file"),
         ("tök", "", 2, "characters that no header can have"),
         (TOKEN, "http://192.0.2.1", 2, "plain http"),
         (TOKEN, "ftp://127.0.0.1", 2, "not https"),
@@ -207,9 +208,11 @@ def test_a_gap_is_said_to_be_one(origin: Receiver, laptop: Laptop) -> None:
     ],
 )
 def test_what_can_not_work_is_said_at_once(
-    origin: Receiver, laptop: Laptop, token: str, url: str, status: int, said: str
+    origin: Receiver, laptop: Laptop, token: str | None, url: str, status: int, said: str
 ) -> None:
-    (laptop.folder / "token").write_text(token)
+    (laptop.folder / "token").unlink()
+    if token is not None:
+        (laptop.folder / "token").write_text(token)
     process = laptop.start(url=url.format(origin=origin.url))
     assert process.wait(30) == status
     assert said in laptop.log.read_text()
