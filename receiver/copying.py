@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from receiver.bodies import Bodies
@@ -65,9 +65,12 @@ class Copier:
             yield told
 
     async def _copy_of(self, delivery: CopiedDelivery, *, nth: int) -> Copy:
-        name = delivery.event
-        chunks = None if delivery.body is not None else self._feed.body(name, delivery.body_sha256)
-        body = await take_body(delivery, chunks, bodies=self._bodies, limit=self._limit)
+        async with AsyncExitStack() as stack:
+            chunks = None
+            if delivery.body is None:  # it is closed as soon as it can't be kept: a connection hangs on it
+                body_there = self._feed.body(delivery.event, delivery.body_sha256)
+                chunks = await stack.enter_async_context(aclosing(body_there))
+            body = await take_body(delivery, chunks, bodies=self._bodies, limit=self._limit)
         return copy_of(delivery, body, now=self._wall(), nth=nth, jobs=self._jobs(delivery))
 
     def _jobs(self, delivery: CopiedDelivery) -> Sequence[JobRow]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import random
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -169,20 +170,20 @@ class Listener:
         if is_done:
             self._has_moved.set()
         else:
-            await self._put(_event_in(message), place)
+            await self._put(_object(message.data), place)
 
     async def _put(self, event: Mapping[str, Any], place: Place) -> None:
+        if not _ID.fullmatch(str(event.get("id"))):
+            raise CommandFailed(_STRANGE)
         # What is large goes alone, so that nothing small waits behind it.
-        size = event.get("bytes")
-        is_small = isinstance(size, int) and size <= INLINE_BODY_LIMIT
-        await (self._small if is_small else self._large).put(_UnderWay(event, place))
+        queue = self._small if _size(event) <= INLINE_BODY_LIMIT else self._large
+        await queue.put(_UnderWay(event, place))
 
     def _miss(self, gap: Mapping[str, Any]) -> None:
-        missing, reason = gap.get("missing"), gap.get("reason")
-        if not isinstance(missing, int) or missing < 1:
-            missing = None
+        missing = gap.get("missing")
+        missing = missing if isinstance(missing, int) and missing > 0 else None
         self.tally.missed += missing or 1
-        fields = {"reason": reason if isinstance(reason, str) else None, "missing": missing}
+        fields = {"reason": str(gap.get("reason"))[:40], "missing": missing}
         self._log.error("events.missed", origin=self._wanted.origin, **fields)
 
     # Recording.
@@ -273,11 +274,10 @@ class Listener:
                 await self._pause(_wait(failures))
 
 
-def _event_in(message: Message) -> Mapping[str, Any]:
-    event = _object(message.data)
-    if not _ID.fullmatch(str(event.get("id"))):
-        raise CommandFailed(_STRANGE)
-    return event
+def _size(event: Mapping[str, Any]) -> float:
+    """How much is to be fetched, in bytes, if all deliveries are like the first; infinite when it is odd."""
+    size, duplicates = event.get("bytes"), event.get("duplicates")
+    return size * (duplicates + 1) if isinstance(size, int) and isinstance(duplicates, int) else math.inf
 
 
 def _object(data: str) -> Mapping[str, Any]:

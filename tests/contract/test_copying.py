@@ -42,7 +42,13 @@ class Shelf(Feed):
         begun()
         events = [(line["event"], line["bytes"]) for line in map(orjson.loads, self.lines) if "news" in line]
         for number, (event, size) in enumerate(events):
-            fields = {"id": event, "bytes": size, "source": "opennote", "type": "video.completed"}
+            fields = {
+                "id": event,
+                "bytes": size,
+                "duplicates": 0,
+                "source": "opennote",
+                "type": "video.completed",
+            }
             yield Message("message", orjson.dumps(fields).decode(), f"place{number}")
         await asyncio.Event().wait()
 
@@ -145,6 +151,28 @@ async def _each(lines: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
         yield line
 
 
+async def test_a_body_that_can_not_be_kept_is_not_read_on(
+    store: Store, lines: list[bytes], tmp_path: Path
+) -> None:
+    large = orjson.loads(lines[0])
+    del large["body"]
+    large |= {"bytes": 70_000, "body_sha256": "0" * 64}
+    shelf, is_closed = Shelf([orjson.dumps(large)]), asyncio.Event()
+
+    async def body(event: str, sha256: str) -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b" " * 10_000
+        finally:
+            is_closed.set()
+
+    shelf.body = body  # type: ignore[method-assign]
+    copying = copier(shelf, store, tmp_path)
+    with pytest.raises(BadCopy, match="body"):
+        await copied(copying, ids(lines[:1]))
+    assert is_closed.is_set()
+
+
 # Listening.
 
 
@@ -228,10 +256,19 @@ async def test_a_connection_that_is_lost_is_tried_again_for_what_is_left(
     assert [len(events) for events in shelf.asked] == [5, 5, 5]
 
 
-async def test_what_was_told_twice_is_passed_twice(store: Store, lines: list[bytes], tmp_path: Path) -> None:
-    ear = Ear(Shelf([lines[0], lines[0], lines[1]]), store, tmp_path)
+async def test_what_was_told_twice_is_passed_twice(
+    store: Store, lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear, set_bookmark = Ear(Shelf([lines[0], lines[0], lines[1]]), store, tmp_path), store.copies.set_bookmark
     ear.listener._copier = copier(Shelf(lines), store, tmp_path)
-    await ear.hears(2)
+
+    async def setting(name: str, place: str) -> None:
+        await set_bookmark(name, place)
+        if place == "place2":
+            ear.enough.set()
+
+    monkeypatch.setattr(store.copies, "set_bookmark", setting)
+    await ear.hears(9)
     assert ear.heard == dict.fromkeys(ids(lines[:2]), "copied")
     assert await bookmark(store) == "place2"
 
