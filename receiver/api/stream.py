@@ -28,6 +28,8 @@ _AT_ONCE = 100
 _AWAY_SECONDS = 0.5
 _END_SECONDS = 1.0
 _COME_AGAIN = b"retry: 2000\n\n"
+_AS_IT_COMES = (b"x-accel-buffering", b"no")
+"""Proxies such as nginx keep what is small for themselves until there is more of it, unless told not to."""
 
 
 class Gap(View):
@@ -69,7 +71,7 @@ class Stream:
     async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `Reply`."""
         try:
-            await begin(send, 200, [(b"content-type", KIND)])
+            await begin(send, 200, [(b"content-type", KIND), _AS_IT_COMES])
             if scope["method"] == "HEAD":
                 await _finish(send)
                 return

@@ -107,6 +107,7 @@ def test_silence_is_filled_with_comments_that_say_how_far_it_has_come(asking: As
     with asking.stream() as reading:
         assert reading.until_comment().startswith(": nothing new")
         assert reading.cursor
+        assert reading.answer.headers["x-accel-buffering"] == "no"
     assert HEARTBEAT_SECONDS - 1 < time.monotonic() - began < HEARTBEAT_SECONDS + 5
 
 
