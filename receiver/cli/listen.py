@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from receiver.router import HandlerCard
     from receiver.settings import Settings
     from receiver.store.base import Store
+    from receiver.store.remote import Remote
+    from receiver.store.values import Row
+
+_COMING_BACK_SECONDS = 3.0
+_COMING_BACK_TRIES = 30
 
 
 @click.command
@@ -137,14 +142,13 @@ async def _home(
 
     own = ServeOptions(host="", port=0, specs=specs, workers=1, worker_options=more)
     server = Remote(config.database)
-    try:
-        await server.connect()
-    except StoreDown:
+    rows = await _published(server, config.database)
+    if rows is None:
         async with household(config, own) as family:
             yield family.store, family.cards
         return
     try:
-        published = [HandlerCard.from_json(card) for card in await server.published()]
+        published = [HandlerCard.from_json(card) for card in rows]
         if not specs and not more:
             yield server, published
             return
@@ -154,6 +158,25 @@ async def _home(
             yield server, family.cards if specs else [*published, *family.cards]
     finally:
         await server.close()
+
+
+async def _published(server: Remote, database: Path) -> list[Row] | None:
+    """The handlers of a running server; None when there is none.
+
+    A store that was killed leaves its socket's name behind, and its server starts another one within a
+    second or two: whoever took the file meanwhile would keep that one out.
+    """
+    from receiver.store.wire import socket_path
+
+    tries = _COMING_BACK_TRIES
+    while True:
+        try:
+            return await server.published()
+        except StoreDown:
+            tries -= 1
+            if not tries or not socket_path(database).exists():
+                return None
+        await asyncio.sleep(_COMING_BACK_SECONDS / _COMING_BACK_TRIES)
 
 
 async def _follow(
