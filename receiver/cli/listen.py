@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _COMING_BACK_SECONDS = 3.0
 _COMING_BACK_TRIES = 30
+_LAST_WORD_SECONDS = 1.0
 
 
 @click.command
@@ -225,8 +226,9 @@ async def _until(stop: asyncio.Event, listener: Listener) -> None:
         for task in (listening, stopping):
             task.cancel()
         await asyncio.wait([listening, stopping])
-        async with asyncio.timeout(2.0):
-            await listener.move_bookmark()
+        with suppress(TimeoutError):  # the store is away: the next start meets a few events again
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await listener.move_bookmark()
     if not listening.cancelled():
         listening.result()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from receiver.cli import listen as command
+from receiver.listen import Listener
 from receiver.store.process import listen
 from receiver.store.remote import Remote
 from receiver.store.service import Service
@@ -48,3 +49,23 @@ async def test_a_name_that_was_left_for_good_is_not_waited_for_long(
     database = tmp_path / "receiver.db"
     socket_path(database).touch()
     assert await command._published(Remote(database), database) is None
+
+
+async def test_ctrl_c_ends_it_when_the_place_can_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_LAST_WORD_SECONDS", 0.01)
+    stop = asyncio.Event()
+    stop.set()
+    await command._until(stop, Stuck())
+
+
+class Stuck(Listener):
+    """A listener whose store is away."""
+
+    def __init__(self) -> None:
+        self._away = asyncio.Event()
+
+    async def run(self) -> None:
+        await self._away.wait()
+
+    async def move_bookmark(self) -> None:
+        await self._away.wait()
