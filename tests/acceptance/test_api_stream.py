@@ -200,9 +200,9 @@ def test_who_read_further_than_a_backup_that_was_restored_is_told_all_again(
     asking, new = Asking(receiver), post(receiver, "w2", "w3", "w4")
     for cursor in (live, passing.cursor):
         with asking.stream(after=cursor) as again:
-            gap, *rest = again.messages(5)
+            gap = again.message()
             assert (gap.event, gap.data["reason"]) == ("gap", "another_record")
-            assert ids(rest) == [*kept, *new]
+            assert ids(again.messages(4)) == [*kept, *new]
     for cursor in (page, page[:20], live[:20]):  # what was read is there, or an old cursor does not say
         with asking.stream(after=cursor) as further:
             message = further.message()
