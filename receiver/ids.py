@@ -23,5 +23,12 @@ def replay_id(unix_milliseconds: int, random: bytes) -> str:
     return _sorted("rpl", unix_milliseconds, random)
 
 
+def whole(prefix: str, text: str) -> str:
+    """The beginning of an id that somebody wrote: in whatever case, with or without "evt_" before it."""
+    lower = text.lower()
+    mark = f"{prefix}_"
+    return lower if lower.startswith(mark) or mark.startswith(lower) else mark + lower
+
+
 def _sorted(prefix: str, unix_milliseconds: int, random: bytes) -> str:
     return f"{prefix}_{unix_milliseconds:012x}{random.hex()}"

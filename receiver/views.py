@@ -127,7 +127,12 @@ class EventStory(EventView):
     object: dict[str, Any] | None = Field(description="What the provider said of the video since then.")
     body_sha256: str | None = Field(description="The checksum of a body over 64 KiB.")
     attempts: list[AttemptView] = Field(description="Every attempt, in order.")
-    deliveries: list[DeliveryView] = Field(description="Every arrival, in order.")
+    deliveries: list[DeliveryView] = Field(
+        description="The arrivals, in order: of more than 100 the first one and the newest."
+    )
+    deliveries_left_out: int = Field(
+        description="How many are left out behind the first one; /events/{id}/deliveries has all of them."
+    )
     watch: WatchView | None = Field(description="How its video is asked about, if it is or was.")
 
 
@@ -170,6 +175,7 @@ def event_story(row: Row, *, reveals: bool) -> EventStory:
         body_sha256=row["body_sha256"],
         attempts=[AttemptView(**_with_times(attempt)) for attempt in row["attempts"]],
         deliveries=[DeliveryView(**_with_times(delivery)) for delivery in row["deliveries"]],
+        deliveries_left_out=row["arrivals"] - len(row["deliveries"]),
         watch=None if row["watch"] is None else watch_view(row["watch"]),
     )
 

@@ -114,12 +114,10 @@ class Contents:
         self._bodies = bodies
         self._measured: OrderedDict[tuple[str, int], Measured] = OrderedDict()
 
-    def body(self, row: Row, *, sha256: str | None = None) -> FileContent:
-        """The original body of an event, byte for byte; or that of one of its deliveries, over 64 KiB."""
+    def body(self, row: Row) -> FileContent:
+        """The original body of an event, byte for byte."""
         event = row["id"]
-        if sha256 is not None:
-            row = _delivery(row, sha256)
-        elif row["body"] is not None:
+        if row["body"] is not None:
             raw = row["body"].encode()
             return _bytes(raw, kind=JSON, name=f"{event}.json", event=event)
         file = self._body_file(row)
@@ -206,14 +204,6 @@ def _video_file(file: BinaryIO, *, event: str) -> FileContent:
         name=f"{event}.{found.extension if found else 'bin'}",
         etag=f'"{status.st_size:x}-{status.st_mtime_ns:x}"'.encode(),
     )
-
-
-def _delivery(row: Row, sha256: str) -> Row:
-    for delivery in row["deliveries"]:
-        if delivery["body_sha256"] == sha256:
-            found: Row = delivery
-            return found
-    raise NotFound("no delivery of the event has such a body, over 64 KiB")
 
 
 def _small(event: str, payload: Any, place: InlineVideo) -> FileContent:

@@ -33,6 +33,7 @@ from receiver.api.replays import (
 from receiver.api.replies import Content, Lines, Pieces, Reply, Whole, busy, problem
 from receiver.api.stream import Start, Stream
 from receiver.copies import line_of
+from receiver.errors import NotFound
 from receiver.store.values import Row
 from receiver.views import (
     EventStory,
@@ -99,7 +100,13 @@ async def event(desk: Desk, asked: Asked) -> Reply:
 async def raw(desk: Desk, asked: Asked) -> Reply:
     """The original body of an event, byte for byte; that it was asked for is logged."""
     row = await desk.store.event(asked.id)
-    return await _content(desk, asked, row, "body", partial(desk.contents.body, sha256=asked.question.sha256))
+    sha256 = asked.question.sha256
+    if sha256 is not None:
+        carried = await desk.store.copies.carried(row["seq"], sha256)
+        if carried is None:
+            raise NotFound("no delivery of the event has such a body, over 64 KiB")
+        row = {**row, "body": None, **carried}
+    return await _content(desk, asked, row, "body", desk.contents.body)
 
 
 async def video(desk: Desk, asked: Asked) -> Reply:

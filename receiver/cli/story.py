@@ -22,6 +22,7 @@ _OUTCOMES = {
 }
 _ENDED = ("done", "dead", "cancelled")
 _NARROWEST = 40
+_NEWEST_DELIVERIES = 20
 
 
 def tell(row: Row, *, marks: str, now: int, width: int | None) -> None:
@@ -45,7 +46,7 @@ def _story(row: Row, marks: str, now: int) -> Iterator[str]:
         "video": row["video_id"],
         "title": row["title"] or "-",
         "status": row["status"] or "-",
-        "received": _received(row["deliveries"], now),
+        "received": _received(row["deliveries"], row["arrivals"], now),
         **(
             {"copied": f"{when(row['copied_at'], now=now)}, from another receiver"}
             if row["copied_at"]
@@ -60,21 +61,30 @@ def _story(row: Row, marks: str, now: int) -> Iterator[str]:
     for name, value in facts.items():
         yield f"  {name:10} {value}"
     yield "deliveries:"
-    for delivery in row["deliveries"]:
-        came, size = when(delivery["received_at"], now=now), bytes_in_words(delivery["bytes"])
-        yield f"  {came}  {delivery['verdict']:9}  {delivery['via']}  {size}"
+    yield from _deliveries(row["deliveries"], row["arrivals"], now)
     yield "jobs:" if row["jobs"] else "jobs: none; no handler wants such an event"
     for job in row["jobs"]:
         attempts = [attempt for attempt in row["attempts"] if attempt["job"] == job["id"]]
         yield from _job(job, attempts, row["jobs"], now)
 
 
-def _received(deliveries: Sequence[Row], now: int) -> str:
+def _received(deliveries: Sequence[Row], arrivals: int, now: int) -> str:
     first, last = deliveries[0], deliveries[-1]
     said = when(first["received_at"], now=now)
-    if len(deliveries) == 1:
+    if arrivals == 1:
         return f"{said}, once"
-    return f"{said}, {len(deliveries)} times, the last {when(last['received_at'], now=now)}"
+    return f"{said}, {arrivals:,} times, the last {when(last['received_at'], now=now)}"
+
+
+def _deliveries(deliveries: Sequence[Row], arrivals: int, now: int) -> Iterator[str]:
+    """The first one and the newest; those between them are counted."""
+    shown = [*deliveries[:1], *deliveries[1:][-_NEWEST_DELIVERIES:]]
+    left_out = arrivals - len(shown)
+    for number, delivery in enumerate(shown):
+        if number == 1 and left_out:
+            yield f"  … {left_out:,} more; `receiver export` has all of them"
+        came, size = when(delivery["received_at"], now=now), bytes_in_words(delivery["bytes"])
+        yield f"  {came}  {delivery['verdict']:9}  {delivery['via']}  {size}"
 
 
 def _watch(watch: Row, now: int) -> str:

@@ -109,7 +109,10 @@ class Reads(Protocol):
         ...
 
     async def event(self, prefix: str) -> Row:
-        """One event with deliveries, jobs, attempts and the watch of its video. Raise NotFound."""
+        """One event with deliveries, jobs, attempts and the watch of its video. Raise NotFound.
+
+        Of more than a hundred deliveries it has the first one and the newest; `arrivals` counts all of them.
+        """
         ...
 
     async def rejections(self, *, limit: int) -> list[Row]:

@@ -78,6 +78,10 @@ class Copies(Protocol):
         """
         ...
 
+    async def carried(self, event: int, sha256: str) -> Row | None:
+        """The `body_sha256` and `body_removed_at` of a delivery of an event, when one came with that body file."""
+        ...
+
     async def bookmark(self, name: str) -> str | None:
         """The place that was remembered last under a name."""
         ...
@@ -119,6 +123,11 @@ class RemoteCopies:
         rows: list[Row] = await self._ask("copies.give", [list(events), after, through, limit])
         return rows
 
+    async def carried(self, event: int, sha256: str) -> Row | None:
+        """See `Copies`."""
+        row: Row | None = await self._ask("copies.carried", [event, sha256])
+        return row
+
     async def bookmark(self, name: str) -> str | None:
         """See `Copies`."""
         place: str | None = await self._ask("copies.bookmark", name)
@@ -148,4 +157,5 @@ VERBS: Mapping[str, Callable[[Copies, Any], Awaitable[Any]]] = {
     "copies.find": lambda copies, ids: copies.find(ids),
     "copies.newest": lambda copies, a: copies.newest(),
     "copies.give": lambda copies, a: copies.give(a[0], after=tuple(a[1]), through=a[2], limit=a[3]),
+    "copies.carried": lambda copies, a: copies.carried(*a),
 }

@@ -153,12 +153,38 @@ async def test_an_event_is_found_by_the_beginning_of_its_id(store: Store) -> Non
     for video, event_id in (("v1", "evt_ab10"), ("v2", "evt_ab1"), ("v3", "evt_ab2"), ("v4", "evt_c")):
         await store.record(arrival(video, event_id=event_id))
     for prefix, video in (("evt_ab10", "v1"), ("evt_ab1", "v2"), ("evt_ab2", "v3"), ("evt_c", "v4")):
-        assert (await store.event(prefix))["video_id"] == video
-    with pytest.raises(NotFound, match="several"):
-        await store.event("evt_ab")
-    for prefix in ("evt_d", "", "EVT_C", "evt_c0", "%", "evt__", "' OR 1=1 --"):
+        for written in (prefix, prefix.upper(), prefix.removeprefix("evt_"), prefix[4:].upper()):
+            assert (await store.event(written))["video_id"] == video
+    for prefix in ("evt_d", "", "evt_c0", "%", "evt__", "' OR 1=1 --"):
         with pytest.raises(NotFound, match="no event"):
             await store.event(prefix)
+
+
+@pytest.mark.anyio
+async def test_a_beginning_that_several_ids_have_is_answered_with_what_it_may_mean(store: Store) -> None:
+    for number in range(3):
+        await store.record(arrival(f"v{number}", event_id=f"evt_a{number}"))
+    for prefix in ("a", "evt_a", "EVT_A", "e", "evt_"):
+        with pytest.raises(NotFound, match="several events begin .*: evt_a0, evt_a1, evt_a2$"):
+            await store.event(prefix)
+    for number in range(3, 9):
+        await store.record(arrival(f"v{number}", event_id=f"evt_a{number}"))
+    with pytest.raises(NotFound, match=": evt_a0, evt_a1, evt_a2, evt_a3, evt_a4 and others$"):
+        await store.replays.find(["evt_a1", "evt_a"])
+
+
+@pytest.mark.anyio
+async def test_of_very_many_deliveries_the_first_and_the_newest_are_told(store: Store) -> None:
+    event = arrival("v1", received_at=AGES_AGO)
+    for after in range(103):
+        await store.record(event._replace(event_id=f"evt_{after}", received_at=AGES_AGO + after))
+    for number, most in ((103, 100), (1, 1)):
+        row = await store.event("evt_0" if number > 1 else (await store.record(arrival("v2"))).event_id)
+        assert (row["arrivals"], len(row["deliveries"])) == (number, most)
+    row = await store.event("evt_0")
+    came = [delivery["received_at"] - AGES_AGO for delivery in row["deliveries"]]
+    assert came == [0, *range(4, 103)]
+    assert "arrivals" not in row["deliveries"][0]
 
 
 @pytest.mark.anyio

@@ -113,3 +113,14 @@ def test_the_schema_knows_the_states_of_the_model_and_no_other() -> None:
     schema = "".join(step.sql for step in available("sqlite"))
     (names,) = re.findall(r"state TEXT NOT NULL CHECK \(state IN \((.+?)\)\)", schema)
     assert sorted(names.replace("'", "").split(", ")) == sorted(JobState)
+
+
+def test_a_page_of_an_events_deliveries_begins_at_its_place_in_the_index() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for step in available("sqlite"):
+            connection.executescript(step.sql)
+        sql = queries.load("sqlite")["given_deliveries"]
+        named = dict.fromkeys(re.findall(r"(?<!:):(\w+)", re.sub(r"--.*", "", sql)))
+        plan = [row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", named)]
+    index = "deliveries USING COVERING INDEX deliveries_by_event"
+    assert [step for step in plan if index in step] == [f"SEARCH {index} (event=? AND rowid>?)"]

@@ -174,3 +174,19 @@ async def test_what_waits_says_how_far_the_one_of_its_own_replay_is(desk: Desk) 
 
     assert one(told, "probe (replay rpl_1)") == "probe (replay rpl_1): waiting for save, which is running"
     assert one(told, "probe:").startswith("probe: ready")
+
+
+@pytest.mark.anyio
+async def test_very_many_deliveries_are_the_first_the_newest_and_a_number(desk: Desk) -> None:
+    event = arrival("v1", received_at=AGES_AGO)
+    for after in range(120):
+        await desk.store.record(event._replace(event_id=f"evt_{after}", received_at=AGES_AGO + after * 1000))
+
+    told = await desk.story("evt_0")
+
+    assert one(told, "received").endswith(f"120 times, the last {at(119_000)} (58m ago)")
+    begin = told.index("deliveries:") + 1
+    came = told[begin : told.index("jobs: none; no handler wants such an event")]
+    assert [line.split("  ")[1].strip() for line in came[:3:2]] == [f"{at(0)} (1h ago)", f"{at(100_000)} (58m ago)"]
+    assert came[1].strip() == "… 99 more; `receiver export` has all of them"
+    assert len(came) == 22

@@ -100,6 +100,11 @@ class Copies:
         wanted = {"events": orjson.dumps(list(events)).decode(), "through": through, "limit": limit}
         return await self._reads.rows("given_deliveries", {**wanted, "place": after[0], "seq": after[1]})
 
+    async def carried(self, event: int, sha256: str) -> Row | None:
+        """See `copies.Copies`."""
+        rows = await self._reads.rows("carried_body", {"event": event, "sha256": sha256})
+        return rows[0] if rows else None
+
     async def bookmark(self, name: str) -> str | None:
         """See `copies.Copies`."""
         return self._database.value(_BOOKMARK + name)

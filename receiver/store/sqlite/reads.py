@@ -12,6 +12,7 @@ from typing import Any
 import aiosqlite
 import orjson
 
+from receiver import ids
 from receiver.errors import NotFound, Unavailable
 from receiver.life import JobState
 from receiver.store import queries
@@ -22,7 +23,10 @@ from receiver.store.submissions import Submission
 from receiver.store.values import EventFilter, Keep, Pruned, Row, Stretch
 from receiver.store.watches import Watch
 
+MOST_ARRIVALS = 100
+"""So many deliveries are told with their event; `copies.give` has all of them."""
 _PATIENCE_SECONDS = 5.0
+_CANDIDATES = 5
 
 
 class Reads:
@@ -88,22 +92,26 @@ class Reads:
         async with _in_time():
             seq = await self.seq_of(prefix)
             (event,) = await self._with_jobs(await self.rows("event_by_seq", {"seq": seq}))
-            event["deliveries"] = await self.rows("deliveries_of_event", {"seq": seq})
+            shown = {"seq": seq, "newest": MOST_ARRIVALS - 1}
+            event["deliveries"] = await self.rows("deliveries_of_event", shown)
             event["attempts"] = await self.rows("attempts_of_event", {"seq": seq})
             watch = await self.watch_of(event["source"], event["video_id"], event["identity"])
         event["watch"] = None if watch is None else watch._asdict()
         for delivery in event["deliveries"]:
             delivery["headers"] = orjson.loads(delivery["headers"])
+            event["arrivals"] = delivery.pop("arrivals")
         return event
 
     async def seq_of(self, prefix: str) -> int:
         """The number of an event, found by the beginning of its id. Raise NotFound."""
-        found = await self.rows("find_event", {"prefix": prefix}) if prefix else []
-        exact = [row for row in found if row["id"] == prefix]
+        whole = ids.whole("evt", prefix)
+        wanted = {"prefix": whole, "limit": _CANDIDATES + 1}
+        found = await self.rows("find_event", wanted) if prefix else []
+        exact = [row for row in found if row["id"] == whole]
         if not found:
             raise NotFound(f"no event {prefix!r}")
         if len(found) > 1 and not exact:
-            raise NotFound(f"several events begin with {prefix!r}; give more of the id")
+            raise NotFound(_several(prefix, [row["id"] for row in found]))
         return int((exact or found)[0]["seq"])
 
     async def rejections(self, *, limit: int) -> list[Row]:
@@ -161,6 +169,12 @@ class Reads:
         """Close the connection."""
         if self._connection is not None:
             await self._connection.close()
+
+
+def _several(prefix: str, ids: list[str]) -> str:
+    named = ", ".join(ids[:_CANDIDATES])
+    more = " and others" if len(ids) > _CANDIDATES else ""
+    return f"several events begin with {prefix!r}; give more of the id: {named}{more}"
 
 
 @asynccontextmanager

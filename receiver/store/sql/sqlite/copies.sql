@@ -33,7 +33,15 @@ SELECT wanted.key AS place, d.seq, e.id AS event, e.source, e.kind, e.identity, 
        d.bytes, d.body, d.body_sha256, d.body_removed_at, d.payload, v.sha256 AS video_sha256, v.bytes AS video_bytes
 FROM json_each(:events) AS wanted
 CROSS JOIN events AS e ON e.seq = wanted.value
-CROSS JOIN deliveries AS d ON d.event = e.seq
+CROSS JOIN deliveries AS d ON d.seq IN (
+    -- Of each event no more than a page, from its place in the index on, however many there are.
+    SELECT seq FROM deliveries WHERE event = e.seq AND seq > iif(wanted.key = :place, :seq, 0) ORDER BY seq LIMIT :limit
+)
 LEFT JOIN videos AS v ON v.event = e.seq
-WHERE (wanted.key > :place OR (wanted.key = :place AND d.seq > :seq)) AND (:through IS NULL OR d.seq <= :through)
+WHERE wanted.key >= :place AND (:through IS NULL OR d.seq <= :through)
 ORDER BY wanted.key, d.seq LIMIT :limit;
+
+-- name: carried_body
+-- The body file that some delivery of an event came with.
+SELECT body_sha256, body_removed_at FROM deliveries INDEXED BY deliveries_by_body
+WHERE body_sha256 = :sha256 AND event = :event LIMIT 1;

@@ -18,7 +18,7 @@ ORDER BY j.seq;
 
 -- name: find_event
 -- Events whose id begins with some text; two rows mean that it is ambiguous.
-SELECT seq, id FROM events WHERE id >= :prefix AND id < :prefix || '~' ORDER BY id LIMIT 2;
+SELECT seq, id FROM events WHERE id >= :prefix AND id < :prefix || '~' ORDER BY id LIMIT :limit;
 
 -- name: event_by_seq
 -- One event, with the delivery that reported it first.
@@ -29,9 +29,13 @@ FROM events AS e JOIN deliveries AS d ON d.seq = e.delivery
 WHERE e.seq = :seq;
 
 -- name: deliveries_of_event
--- Every arrival of an event, in order.
-SELECT seq, verdict, via, received_at, method, path, headers, bytes, body_sha256, body_removed_at
-FROM deliveries WHERE event = :seq ORDER BY seq;
+-- The first arrival of an event and its newest few, in order, and how many there are in all.
+SELECT seq, verdict, via, received_at, method, path, headers, bytes, body_sha256, body_removed_at,
+       (SELECT count(*) FROM deliveries WHERE event = :seq) AS arrivals
+FROM deliveries
+WHERE seq IN (SELECT seq FROM (SELECT seq FROM deliveries WHERE event = :seq ORDER BY seq DESC LIMIT :newest)
+              UNION SELECT delivery FROM events WHERE seq = :seq)
+ORDER BY seq;
 
 -- name: attempts_of_event
 -- Every attempt at the jobs of an event, in order.
