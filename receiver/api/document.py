@@ -20,6 +20,7 @@ _MEANINGS = {
     200: "What was asked for.",
     202: "It has begun.",
     206: "The part that was asked for.",
+    304: "It is what If-None-Match names.",
     400: "A parameter is unknown or wrong; its name is given.",
     401: "The token is missing or wrong.",
     404: "There is no such event or handler, or not what was asked for of it.",
@@ -32,7 +33,7 @@ _MEANINGS = {
     429: "Too many requests with a bad token.",
     503: "It can't be answered now; come again after Retry-After.",
 }
-_ACCEPTED = 202
+_ACCEPTED, _KNOWN = 202, 304
 _ALWAYS = (400, 401, 405, 429, 503)
 _EVENT_ID = {
     "name": "id",
@@ -121,6 +122,8 @@ def _plain(schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(operation: Operation, status: int) -> dict[str, Any]:
+    if status == _KNOWN:
+        return {"description": _MEANINGS[status]}
     schema: dict[str, Any] = {"type": "string"} if operation.kinds[0].startswith("text/") else {}
     model = operation.begun if status == _ACCEPTED else operation.answer
     if model is not None:

@@ -86,9 +86,11 @@ async def events(desk: Desk, asked: Asked) -> Reply:
         if spot is None:
             return problem(409, "cursor: it is not one of this record")
         before = spot.seq
-    rows = await desk.store.events(desk.wanted(question), limit=question.limit, before=before)
-    more = desk.cursors.write(rows[-1]["seq"], rows[-1]["id"]) if len(rows) == question.limit else None
-    return _told(EventsPage(events=[event_view(row) for row in rows], next=more))
+    limit = question.limit
+    # One more than is shown: whether there is another page has to be known.
+    rows = await desk.store.events(desk.wanted(question), limit=limit + 1, before=before)
+    more = desk.cursors.write(rows[limit - 1]["seq"], rows[limit - 1]["id"]) if len(rows) > limit else None
+    return _told(EventsPage(events=[event_view(row) for row in rows[:limit]], next=more))
 
 
 async def event(desk: Desk, asked: Asked) -> Reply:
@@ -259,9 +261,9 @@ OPERATIONS = (
     Operation("/events", events, PageQuestion, EventsPage, problems=(409,)),
     Operation("/events/{id}", event, answer=EventStory, problems=(404,)),
     Operation("/events/{id}/deliveries", deliveries, kinds=("application/x-ndjson",), problems=(404,)),
-    Operation("/events/{id}/raw", raw, BodyQuestion, statuses=(200, 206), problems=(404, 416)),
+    Operation("/events/{id}/raw", raw, BodyQuestion, statuses=(200, 206, 304), problems=(404, 416)),
     Operation(
-        "/events/{id}/video", video, kinds=("video/*", *_FILE), statuses=(200, 206), problems=(404, 416)
+        "/events/{id}/video", video, kinds=("video/*", *_FILE), statuses=(200, 206, 304), problems=(404, 416)
     ),
     Operation("/deliveries", deliveries_of_several, DeliveriesQuestion, kinds=("application/x-ndjson",)),
     Operation("/rejections", rejections, RejectionsQuestion, RejectionsPage),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -20,13 +21,14 @@ MOST_AT_ONCE = 1000
 _MOST_PARAMETERS = 20
 _LONGEST_QUERY = 4096
 _ID = "evt_[0-9a-z]{1,60}"
-_AGE = "[0-9]{1,4}(s|m|h|d)"
+_AGE = "[0-9]{1,4}([.][0-9]{1,3})?(ms|s|m|h|d)|[0-9]{1,3}([.][0-9]{1,3})?w"
 _YEAR = "(19|20)[0-9]{2}"
 _DAY = (
     "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
 )
 _LEAP_DAY = "((19|20)(0[48]|[2468][048]|[13579][26])|2000)-02-29"
-_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?Z"
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?"
+_ZONE = "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?"
 
 
 def _digits(value: Any) -> Any:
@@ -36,8 +38,26 @@ def _digits(value: Any) -> Any:
     return value
 
 
-Moment = Annotated[str, StringConstraints(pattern=f"^({_AGE}|({_YEAR}-{_DAY}|{_LEAP_DAY})T{_CLOCK})$")]
-Cursor = Annotated[str, StringConstraints(pattern=PATTERN)]
+def said(pattern: str, meaning: str) -> BeforeValidator:
+    """Tell whoever wrote something else what was meant: the pattern of a text is for programs."""
+    meant = re.compile(pattern)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and meant.fullmatch(value) is None:
+            raise ValueError(f"must be {meaning}")
+        return value
+
+    return BeforeValidator(check)
+
+
+_MOMENT = f"^({_AGE}|({_YEAR}-{_DAY}|{_LEAP_DAY})(T{_CLOCK}{_ZONE})?)$"
+_SOURCE = "^[a-z0-9][a-z0-9_-]{0,62}$"
+_VIDEO = r"^[^\x00-\x1f\x7f]+$"
+_SHA256 = "^[0-9a-f]{64}$"
+_A_MOMENT = "an age such as 1h, or a date and time such as 2026-01-31T12:00:00Z"
+_A_SOURCE = "the name of a source: lower-case letters, digits, - and _"
+Moment = Annotated[str, StringConstraints(pattern=_MOMENT), said(_MOMENT, _A_MOMENT)]
+Cursor = Annotated[str, StringConstraints(pattern=PATTERN), said(PATTERN, "a cursor that was given here")]
 Limit = Annotated[int, BeforeValidator(_digits)]
 
 
@@ -50,17 +70,24 @@ class Question(BaseModel):
 class Filters(Question):
     """Which events."""
 
-    source: Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")] | None = Field(
+    source: Annotated[str, StringConstraints(pattern=_SOURCE), said(_SOURCE, _A_SOURCE)] | None = Field(
         None, description="Only this source."
     )
     type: EventType | None = Field(None, description="Only this event type.")
     state: JobState | None = Field(None, description="Any of its jobs is in this state.")
     since: Moment | None = Field(
-        None, description="Received at this time or after: an age (90s, 2h, 7d) or a date and time in UTC."
+        None,
+        description="Received at this time or after: an age (90s, 2h, 7d), or a date and time, in UTC unless "
+        "its zone is said.",
     )
     until: Moment | None = Field(None, description="Received before this age or time.")
     video: (
-        Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")] | None
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=256, pattern=_VIDEO),
+            said(_VIDEO, "an id without control characters"),
+        ]
+        | None
     ) = Field(None, description="Only this video.")
 
     def wanted(self, *, now_ms: int) -> EventFilter:
@@ -101,7 +128,9 @@ class DeliveriesQuestion(Question):
 class BodyQuestion(Question):
     """Whose body."""
 
-    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
+    sha256: (
+        Annotated[str, StringConstraints(pattern=_SHA256), said(_SHA256, "64 hexadecimal digits")] | None
+    ) = Field(
         None, description="That of another delivery of the event, over 64 KiB; else that of the first one."
     )
 

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstr
 from receiver import replay
 from receiver.answers import RawHeaders, Receive
 from receiver.api.desk import Asked, Desk
-from receiver.api.questions import MOST_AT_ONCE, Filters, Limit, Question, complaint
+from receiver.api.questions import MOST_AT_ONCE, Filters, Limit, Question, complaint, said
 from receiver.api.replies import Reply, Whole, busy, problem
 from receiver.arrivals import Arrivals
 from receiver.errors import BadQuestion, NotJson
@@ -27,13 +27,20 @@ _MOST_IDS = 1000
 _IDLE_SECONDS, _LEAST_RATE, _GRACE_SECONDS = 10.0, 1024.0, 10.0
 _PACE = 100.0
 _ONE_WAY: list[JsonValue] = [{"required": [name]} for name in ("events", "filter", "all")]
-_Id = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_]{1,64}$")]
-_Name = Annotated[str, StringConstraints(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,199}$")]
+_ID = "^[A-Za-z0-9_]{1,64}$"
+_NAME = "^[A-Za-z_][A-Za-z0-9_.-]{0,199}$"
+_Id = Annotated[str, StringConstraints(pattern=_ID), said(_ID, "an id, or its beginning")]
+_Name = Annotated[str, StringConstraints(pattern=_NAME), said(_NAME, "the name of a handler")]
 
 
 def _whole(value: Any) -> Any:
     """JSON does not tell 1.0 from 1."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _yes(value: Any) -> Any:
+    """Python takes 1 for True, JSON does not."""
+    return value if isinstance(value, bool) else None
 
 
 class ReplayOrder(Question):
@@ -45,7 +52,7 @@ class ReplayOrder(Question):
         default_factory=list, min_length=1, max_length=_MOST_IDS, description="By their ids."
     )
     filter: Filters = Field(Filters(), description="All that a list with these parameters would show.")
-    all: Literal[True] = Field(True, description="Every event.")
+    all: Annotated[Literal[True], BeforeValidator(_yes)] = Field(True, description="Every event.")
     handlers: list[_Name] = Field(
         default_factory=list,
         max_length=100,
@@ -159,6 +166,8 @@ async def _read(headers: RawHeaders, receive: Receive) -> ReplayOrder:
     kinds = [value.partition(b";")[0].strip().lower() for name, value in headers if name == b"content-type"]
     if kinds != [b"application/json"]:
         raise NotJson("the body must be application/json")
+    if any(name == b"content-encoding" for name, _ in headers):
+        raise NotJson("the body must not be compressed")
     arrivals = Arrivals(receive, INLINE_BODY_LIMIT, _IDLE_SECONDS, _LEAST_RATE, _GRACE_SECONDS)
     parts = []
     while not arrivals.is_complete:

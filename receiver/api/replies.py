@@ -19,7 +19,7 @@ from receiver.errors import Hopeless, StoreError, Unavailable
 JSON = b"application/json"
 LINES = b"application/x-ndjson"
 _LONGEST_RANGE = 64
-_RANGE = re.compile(rb"bytes=[ \t]*(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))[ \t]*")
+_RANGE = re.compile(rb"(?i:bytes)=[ \t]*(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))[ \t]*")
 _STALLED_SECONDS = 60.0
 """So long may a reader take for one piece; then the connection is closed."""
 
@@ -105,6 +105,10 @@ class Pieces:
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = self.content
+        if is_known(scope["headers"], content.etag):
+            await begin(send, 304, [(b"etag", content.etag)])
+            await send({"type": "http.response.body", "body": b""})
+            return
         part = wanted_part(scope["headers"], size=content.size, etag=content.etag)
         if isinstance(part, Whole):
             await part.send(scope, receive, send)
@@ -167,6 +171,12 @@ class Lines:
             async with asyncio.timeout(_STALLED_SECONDS):
                 await send({"type": "http.response.body", "body": lines, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def is_known(headers: RawHeaders, etag: bytes) -> bool:
+    """Whether a reader says that it has these bytes already (RFC 9110, 13.1.2)."""
+    known = b",".join(value for name, value in headers if name == b"if-none-match")
+    return known.strip() == b"*" or etag in [each.strip().removeprefix(b"W/") for each in known.split(b",")]
 
 
 def wanted_part(headers: RawHeaders, *, size: int, etag: bytes) -> tuple[int, int] | Whole | None:

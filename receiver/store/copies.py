@@ -79,7 +79,7 @@ class Copies(Protocol):
         ...
 
     async def carried(self, event: int, sha256: str) -> Row | None:
-        """The `body_sha256` and `body_removed_at` of a delivery of an event, when one came with that body file."""
+        """The `body_sha256` and `body_removed_at` of a delivery that came with that body file, if one did."""
         ...
 
     async def bookmark(self, name: str) -> str | None:

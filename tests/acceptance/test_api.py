@@ -145,6 +145,9 @@ def test_every_page_follows_the_one_before_whatever_comes_meanwhile(
     found = [event["id"] for page in (first, second, third) for event in page["events"]]
     assert found == ids[::-1]
     assert third["next"] is None
+    assert asking.json("/events", limit=8)["next"] is None  # a full page may be the last one
+    newest = asking.json("/events", limit=1)["events"][0]
+    assert asking.json("/events", since=newest["received_at"])["events"][0] == newest
     failed = asking.events(limit=2, type="video.failed", source="opennote", since="1h")
     assert len(failed) == 8
     assert asking.events(video="v3")[0]["id"] == ids[3]
@@ -159,7 +162,7 @@ def test_a_parameter_that_is_wrong_is_named_and_never_repeated(asking: Asking) -
         ({"source": poison}, "source: "),
         ({"type": poison}, "type: "),
         ({"state": "finished"}, "state: "),
-        ({"since": "yesterday"}, "since: "),
+        ({"since": "yesterday"}, "since: must be an age such as 1h, or a date and time such as 2026-01-31T"),
         ({"until": "2026-02-30T00:00:00Z"}, "until: "),
         ({"limit": "0"}, "limit: "),
         ({"limit": "1001"}, "limit: "),

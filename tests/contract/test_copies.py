@@ -198,7 +198,7 @@ async def test_deliveries_are_given_in_pieces_that_fit_together(store: Store) ->
 
 @pytest.mark.anyio
 async def test_a_body_file_is_known_by_its_delivery_whichever_that_was(store: Store) -> None:
-    large = {"body": None, "payload": "{}", "strings": "[]", "size": 70_000}
+    large: dict[str, Any] = {"body": None, "payload": "{}", "strings": "[]", "size": 70_000}
     event = (await store.record(arrival("v1"))).event_id
     await store.record(arrival("v1", received_at=AGES_AGO + 1, body_sha256="a" * 64, **large))
     await store.record(arrival("v2", body_sha256="b" * 64, **large))

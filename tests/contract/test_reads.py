@@ -165,11 +165,11 @@ async def test_a_beginning_that_several_ids_have_is_answered_with_what_it_may_me
     for number in range(3):
         await store.record(arrival(f"v{number}", event_id=f"evt_a{number}"))
     for prefix in ("a", "evt_a", "EVT_A", "e", "evt_"):
-        with pytest.raises(NotFound, match="several events begin .*: evt_a0, evt_a1, evt_a2$"):
+        with pytest.raises(NotFound, match=r"several events begin .*: evt_a0, evt_a1, evt_a2$"):
             await store.event(prefix)
     for number in range(3, 9):
         await store.record(arrival(f"v{number}", event_id=f"evt_a{number}"))
-    with pytest.raises(NotFound, match=": evt_a0, evt_a1, evt_a2, evt_a3, evt_a4 and others$"):
+    with pytest.raises(NotFound, match=r": evt_a0, evt_a1, evt_a2, evt_a3, evt_a4 and others$"):
         await store.replays.find(["evt_a1", "evt_a"])
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.api.replies import Whole, wanted_part
+from receiver.api.replies import Whole, is_known, wanted_part
 
 ETAG = b'"e"'
 
@@ -48,3 +49,20 @@ def test_a_part_is_given_only_of_the_file_that_was_meant() -> None:
     assert part("bytes=0-1", 9, (b"if-range", b'"other"')) is None
     assert part("bytes=0-1", 9, (b"if-range", b"W/" + ETAG)) is None
     assert part("bytes=0-1", 9, (b"range", b"bytes=3-4")) == 416
+    assert part("BYTES=0-1", 9) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ([], False),
+        ([b'"e"'], True),
+        ([b'W/"e"'], True),
+        ([b'"a", "e" '], True),
+        ([b'"a"', b'"e"'], True),
+        ([b"*"], True),
+        ([b'"a"', b"e", b""], False),
+    ],
+)
+def test_what_a_reader_has_already_is_not_sent_again(said: list[bytes], known: bool) -> None:
+    assert is_known([(b"if-none-match", value) for value in said], ETAG) is known

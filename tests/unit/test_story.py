@@ -187,6 +187,9 @@ async def test_very_many_deliveries_are_the_first_the_newest_and_a_number(desk: 
     assert one(told, "received").endswith(f"120 times, the last {at(119_000)} (58m ago)")
     begin = told.index("deliveries:") + 1
     came = told[begin : told.index("jobs: none; no handler wants such an event")]
-    assert [line.split("  ")[1].strip() for line in came[:3:2]] == [f"{at(0)} (1h ago)", f"{at(100_000)} (58m ago)"]
+    assert [line.split("  ")[1].strip() for line in came[:3:2]] == [
+        f"{at(0)} (1h ago)",
+        f"{at(100_000)} (58m ago)",
+    ]
     assert came[1].strip() == "… 99 more; `receiver export` has all of them"
     assert len(came) == 22
