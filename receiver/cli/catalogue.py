@@ -63,6 +63,8 @@ class Entry(NamedTuple):
     says: str
     calls: Callable[[Any, Wish], Sequence[Call]]
     """Of the source's table of settings and a wish."""
+    carries: bool = False
+    """Whether the wished video is in it, or the link to it."""
 
 
 # Opennote: the status object, and four headers.
@@ -111,7 +113,9 @@ def _by_link(table: OpennoteSettings, wish: Wish, url: str) -> Call:
 
 
 _OPENNOTE: dict[str, Entry] = {
-    "completed": Entry("a finished video, inline or behind --url", lambda t, w: [_opennote(t, w)]),
+    "completed": Entry(
+        "a finished video, inline or behind --url", lambda t, w: [_opennote(t, w)], carries=True
+    ),
     "failed": Entry("a video that could not be made", lambda t, w: [_opennote(t, w, "failed")]),
     "progress": Entry("a video that is being made", lambda t, w: [_opennote(t, w, "progress")]),
     "unknown": Entry("a status that nobody has heard of", lambda t, w: [_opennote(t, w, "unknown")]),
@@ -124,19 +128,24 @@ _OPENNOTE: dict[str, Entry] = {
         lambda t, w: [_opennote(t, w, "progress", changes={"completion_percentage": ..., "progress": 40})],
     ),
     "no-id": Entry(
-        "no id in the body, only in X-Request-Id", lambda t, w: [_opennote(t, w, changes={"video_id": ...})]
+        "no id in the body, only in X-Request-Id",
+        lambda t, w: [_opennote(t, w, changes={"video_id": ...})],
+        carries=True,
     ),
     "no-id-at-all": Entry(
         "no id anywhere: its identity is the body's checksum",
         lambda t, w: [_opennote(t, w, changes={"video_id": ...}, headers={"X-Request-Id": None})],
+        carries=True,
     ),
     "rewritten-id": Entry(
         "an X-Request-Id that a proxy has replaced",
         lambda t, w: [_opennote(t, w, headers={"X-Request-Id": "00000000-of-a-proxy"})],
+        carries=True,
     ),
     "both": Entry(
         "inline and behind a link at once",
-        lambda t, w: [_opennote(t, w, response={"s3_url": _LINK.format(w.video_id)})],
+        lambda t, w: [_opennote(t, w, response={"s3_url": w.url or _LINK.format(w.video_id)})],
+        carries=True,
     ),
     "neither": Entry(
         "finished, and no video in it",
@@ -160,15 +169,23 @@ _OPENNOTE: dict[str, Entry] = {
             )
         ],
     ),
-    "twice": Entry("the same callback two times", lambda t, w: [_opennote(t, w), _opennote(t, w)]),
+    "twice": Entry(
+        "the same callback two times", lambda t, w: [_opennote(t, w), _opennote(t, w)], carries=True
+    ),
     "late-progress": Entry(
-        "finished, and then still being made", lambda t, w: [_opennote(t, w), _opennote(t, w, "progress")]
+        "finished, and then still being made",
+        lambda t, w: [_opennote(t, w), _opennote(t, w, "progress")],
+        carries=True,
     ),
     "after-failure": Entry(
-        "failed, and then finished", lambda t, w: [_opennote(t, w, "failed"), _opennote(t, w)]
+        "failed, and then finished",
+        lambda t, w: [_opennote(t, w, "failed"), _opennote(t, w)],
+        carries=True,
     ),
     "contradiction": Entry(
-        "finished, and then failed", lambda t, w: [_opennote(t, w), _opennote(t, w, "failed")]
+        "finished, and then failed",
+        lambda t, w: [_opennote(t, w), _opennote(t, w, "failed")],
+        carries=True,
     ),
     "not-json": Entry(
         "a body that is no JSON object: refused with 400",
@@ -201,12 +218,15 @@ def _openai(
 ) -> Call:
     content = sample.openai(what, video_id=wish.video_id, at=int(wish.at.timestamp()))
     content = content if body is None else body
-    # The same video's has the same id of the message, as when it is sent again.
-    message = hashlib.sha256(f"{wish.video_id} {what}".encode()).hexdigest()[:24]
     signer = Signer([secret or table.webhook_secrets[0].get_secret_value()])
-    headers = signer.headers(f"wh_{message}", at=wish.at - age, body=content)
+    headers = signer.headers(_message(wish, what), at=wish.at - age, body=content)
     headers["webhook-signature"] += more
     return Call(content, {"Content-Type": "application/json", **headers}, expected)
+
+
+def _message(wish: Wish, what: str) -> str:
+    """The same video's has the same id of the message, as when it is sent again."""
+    return f"wh_{hashlib.sha256(f'{wish.video_id} {what}'.encode()).hexdigest()[:24]}"
 
 
 _OPENAI: dict[str, Entry] = {
@@ -262,5 +282,5 @@ def own(kind: str, table: Any, wish: Wish, file: Path) -> Call:
         return Call(body, _opennote(table, wish, "failed").headers)
     signer = Signer([table.webhook_secrets[0].get_secret_value()])
     with file.open("rb") as content:
-        headers = signer.headers(wish.video_id, at=wish.at, body=content)
+        headers = signer.headers(_message(wish, "own"), at=wish.at, body=content)
     return Call(body, {"Content-Type": "application/json", **headers})

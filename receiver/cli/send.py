@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from receiver.cli import sample
-from receiver.cli.catalogue import CATALOGUE, REFUSED, Call, Wish, own
 from receiver.cli.options import Common, Rate, Text, common
 from receiver.cli.output import json_line, table
 from receiver.errors import CommandFailed, UsageError
@@ -22,9 +21,35 @@ from receiver.errors import CommandFailed, UsageError
 if TYPE_CHECKING:
     import httpx
 
+    from receiver.cli.catalogue import Call  # not above: its sources would make --help wait
     from receiver.settings import Settings, SourceSettings
 
 _TIMEOUT_SECONDS = 120.0
+_LONGEST_ID = 256
+_COMPLETED = "completed"
+_STANDARD_INPUT = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What the callbacks are made of."""
+
+    name: str | None
+    """The type, when it was said."""
+    video: Path | None
+    inline: bool
+    url: str | None
+    payload: Path | None
+
+    @property
+    def type(self) -> str:
+        """The name in the catalogue."""
+        return (self.name or _COMPLETED).removeprefix("video.").replace("pending", "progress")
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether a video was named that is to be carried."""
+        return bool(self.video or self.inline or self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +70,13 @@ class _Order:
     "--type",
     "name",
     type=Text(),
-    default="completed",
-    show_default=True,
-    help="An event type, or an oddity that senders are known for; --list names them.",
+    help="An event type, or an oddity that senders are known for; --list names them.  [default: completed]",
 )
 @click.option("--list", "is_list", is_flag=True, help="List what can be sent, of every kind of source.")
 @click.option(
     "--payload",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Send this file as the body, byte for byte.",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Send this file (-: standard input) as the body, byte for byte.",
 )
 @click.option(
     "--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Carry this file inline."
@@ -78,7 +101,7 @@ def send(
     options: Common,
     *,
     source: str | None,
-    name: str,
+    name: str | None,
     is_list: bool,
     payload: Path | None,
     video: Path | None,
@@ -105,17 +128,35 @@ def send(
         known = ", ".join(sorted(config.sources)) or "none"
         raise UsageError(f"no source {source!r} is configured; configured: {known}")
     target = f"{_base(config, to)}/webhooks/{source}"
-    carried = video or (sample.packaged_video() if inline else None)
-    _check(source, settings, name, carried, url, payload)
-    order = _Order(target, _making(settings, name, carried, url, payload), video_id, repeat, rate)
-    refused, sent = asyncio.run(_send_all(order, as_json=options.as_json))
+    with _as_file(payload) as file:
+        content = _Content(name, video, inline, url, file)
+        _check(source, settings, content, video_id)
+        order = _Order(target, _making(settings, content), video_id, repeat, rate)
+        refused, sent = asyncio.run(_send_all(order, as_json=options.as_json))
     if refused:
-        wished = "accepted" if name not in REFUSED else "refused"
-        raise CommandFailed(f"{refused} of {sent} were not {wished}")
+        raise CommandFailed(f"{refused} of {sent} were not {_wished(content)}")
+
+
+@contextmanager
+def _as_file(payload: Path | None) -> Iterator[Path | None]:
+    """The file of the body; what comes by standard input becomes one, as it may be sent more than once."""
+    if payload != _STANDARD_INPUT:
+        yield payload
+        return
+    import shutil
+    import sys
+    import tempfile
+
+    with tempfile.NamedTemporaryFile() as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        yield Path(file.name)
 
 
 def _list(*, as_json: bool) -> None:
     """What can be sent, by kind."""
+    from receiver.cli.catalogue import CATALOGUE
+
     lines = [(kind, name, entry.says) for kind, names in CATALOGUE.items() for name, entry in names.items()]
     if as_json:
         for kind, name, says in lines:
@@ -124,43 +165,52 @@ def _list(*, as_json: bool) -> None:
     table(("kind", "type", "is"), lines, empty="nothing")
 
 
-def _check(
-    source: str,
-    settings: SourceSettings,
-    name: str,
-    video: Path | None,
-    url: str | None,
-    payload: Path | None,
-) -> None:
+def _check(source: str, settings: SourceSettings, content: _Content, video_id: str | None) -> None:
     """Refuse what this kind of source does not send. Raise UsageError."""
+    from receiver.cli.catalogue import CATALOGUE
+
     if settings.kind not in CATALOGUE:
         mend = f"it is asked instead: receiver watch {source} VIDEO_ID"
         raise UsageError(f"{source} is a gateway that never calls, so there is no callback to send; {mend}")
-    if payload is not None and (video or url):
-        raise UsageError("--payload is the whole body: leave --video, --inline and --url out")
-    if settings.kind == "openai" and (video or url):
+    if content.payload is not None and (content.is_carried or content.name):
+        raise UsageError("--payload is the whole body: leave --type, --video, --inline and --url out")
+    if settings.kind == "openai" and content.is_carried:
         raise UsageError(f"the callbacks of {source} carry no video: leave --video, --inline and --url out")
     names = CATALOGUE[settings.kind]
-    if _plain(name) not in names:
+    if content.type not in names:
         raise UsageError(f"--type: must be one of {', '.join(names)}")
+    if content.is_carried and not names[content.type].carries:
+        raise UsageError(f"--type {content.name} carries none: leave --video, --inline and --url out")
+    if video_id is not None and not _is_sendable(video_id):
+        raise UsageError(f"--id: must be 1 to {_LONGEST_ID} plain characters, as it travels in a header")
 
 
-def _plain(name: str) -> str:
-    return name.removeprefix("video.").replace("pending", "progress")
+def _is_sendable(video_id: str) -> bool:
+    is_plain = video_id.isascii() and video_id.isprintable() and video_id == video_id.strip()
+    return is_plain and 0 < len(video_id) <= _LONGEST_ID
 
 
-def _making(
-    settings: SourceSettings, name: str, video: Path | None, url: str | None, payload: Path | None
-) -> Callable[[str, datetime], Sequence[Call]]:
-    carried = video or (None if url else sample.packaged_video())
+def _making(settings: SourceSettings, content: _Content) -> Callable[[str, datetime], Sequence[Call]]:
+    from receiver.cli import sample
+    from receiver.cli.catalogue import CATALOGUE, Wish, own
+
+    has_video = content.inline or not content.url
+    carried = content.video or (sample.packaged_video() if has_video else None)
 
     def calls(video_id: str, at: datetime) -> Sequence[Call]:
-        wish = Wish(video_id, at, carried, url)
-        if payload is not None:
-            return [own(settings.kind, settings, wish, payload)]
-        return CATALOGUE[settings.kind][_plain(name)].calls(settings, wish)
+        wish = Wish(video_id, at, carried, content.url)
+        if content.payload is not None:
+            return [own(settings.kind, settings, wish, content.payload)]
+        return CATALOGUE[settings.kind][content.type].calls(settings, wish)
 
     return calls
+
+
+def _wished(content: _Content) -> str:
+    """What a receiver should do with it, in a word."""
+    from receiver.cli.catalogue import REFUSED
+
+    return "refused" if content.payload is None and content.type in REFUSED else "accepted"
 
 
 def _base(config: Settings, to: str | None) -> str:

@@ -173,14 +173,18 @@ class Ended:
 
 
 def run(
-    *arguments: str | Path, folder: Path, environment: Mapping[str, str] | None = None, seconds: float = 60
+    *arguments: str | Path,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 60,
+    given: bytes = b"",
 ) -> Ended:
     """Run `receiver …` in a folder to its end; without variables of the caller's that would configure it."""
     ended = subprocess.run(
         [*PROGRAM, *map(str, arguments)],
         cwd=folder,
         env=_environment(environment),
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         timeout=seconds,
         check=False,
@@ -347,14 +351,15 @@ class Receiver:
 
     # What is known about it.
 
-    def run(self, *arguments: str | Path, seconds: float = 60) -> Ended:
-        """Run another command on the same configuration."""
+    def run(self, *arguments: str | Path, seconds: float = 60, given: bytes = b"") -> Ended:
+        """Run another command on the same configuration; `given` is its standard input."""
         return run(
             *self._config_option,
             *arguments,
             folder=self.folder,
             environment=self.environment,
             seconds=seconds,
+            given=given,
         )
 
     def look(self, *arguments: str | Path) -> list[dict[str, Any]]:

@@ -93,6 +93,11 @@ def test_a_body_of_ones_own_is_sent_byte_for_byte_and_believed(
     assert ended.status == 0, ended.stderr
     (event,) = running.events("--source", source)
     assert running.run("show", event["id"], "--raw").stdout == body
+    piped = ("send", source, "--payload", "-", "--id", "m1", "--to", running.url, "--repeat", "2", "--json")
+    again = running.run(*piped, given=body.encode())
+    assert [line["answer"]["event"] for line in again.objects] == [event["id"]] * 2
+    (refused,) = running.run(*piped[:8], given=b"[]").complaints
+    assert refused.endswith("1 of 1 were not accepted")
 
 
 def test_a_rate_spaces_what_is_repeated(running: Receiver) -> None:
@@ -114,11 +119,22 @@ def test_a_rate_spaces_what_is_repeated(running: Receiver) -> None:
         ([], "which source?"),
         (["sora", "--inline"], "carry no video"),
         (["opennote", "--payload", "receiver.toml", "--inline"], "the whole body"),
+        (["opennote", "--payload", "receiver.toml", "--type", "failed"], "the whole body"),
+        (["opennote", "--type", "failed", "--video", "receiver.toml"], "--type failed carries none"),
+        (
+            ["opennote", "--type", "expired", "--url", "https://a.example.com/b"],
+            "--type expired carries none",
+        ),
+        (["opennote", "--id", "ünïcode"], "--id: must be"),
+        (["opennote", "--id", "a\nb"], "--id: must be"),
+        (["opennote", "--id", ""], "--id: must be"),
         (["nobody"], "no source 'nobody'"),
     ],
 )
-def test_what_can_not_be_sent_is_told(running: Receiver, arguments: list[str], complaint: str) -> None:
-    ended = running.run("send", *arguments, "--to", running.url)
+def test_what_can_not_be_sent_is_told(
+    receivers: Callable[..., Receiver], arguments: list[str], complaint: str
+) -> None:
+    ended = receivers(OPENAI).run("send", *arguments)
 
     assert ended.status == 2
     assert complaint in ended.stderr

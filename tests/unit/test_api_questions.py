@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,7 +37,7 @@ def test_every_moment_that_the_document_allows_is_understood(text: str) -> None:
 )
 def test_a_moment_is_written_as_for_the_commands_and_as_times_are_told(text: str) -> None:
     wanted = questions.read(urlencode({"until": text}).encode(), PageQuestion).wanted(now_ms=NOW)
-    assert wanted.until == moment(text, now_ms=NOW, zone=questions.UTC)
+    assert wanted.until == moment(text, now_ms=NOW, zone=UTC)
 
 
 @pytest.mark.parametrize(
