@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -87,6 +88,8 @@ def cli(ctx: click.Context, config: str | None, as_json: bool) -> None:
 
 def main() -> None:
     """Run a command. Exit status: 0 fine, 1 it did not work, 2 wrong usage or configuration."""
+    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal has no letters for is escaped there
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_status_of_command())
 
 

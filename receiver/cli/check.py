@@ -13,8 +13,9 @@ import click
 
 from receiver.cli.events import with_store
 from receiver.cli.options import Common, common, specs
-from receiver.cli.output import bytes_in_words, json_line, now_ms
+from receiver.cli.output import bytes_in_words, json_line, now_ms, plain, window
 from receiver.cli.setup import load_handlers
+from receiver.cli.wrapping import wrapped
 from receiver.errors import HandlerError, StoreDamaged
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def check(options: Common, *, specs: tuple[str, ...]) -> None:
         if options.as_json:
             json_line({"severity": severity, "part": part, "text": text})
         else:
-            click.echo(f"{severity:8} {part}: {text}")
+            click.echo(wrapped(plain(f"{severity:8} {part}: {text}"), window()))
     if any(severity == "error" for severity, _, _ in found.lines):
         raise click.exceptions.Exit(1)
 

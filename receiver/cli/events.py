@@ -156,9 +156,10 @@ def rejections(options: Common, *, limit: int) -> None:
         for row in rows:
             view_line(rejection_view(row))
         return
+    now = now_ms()
     lines = [
         (
-            local(row["at"]),
+            brief(row["at"], now=now),
             row["source"],
             str(row["status"]),
             row["peer"],

@@ -11,6 +11,7 @@ import orjson
 from receiver.cli.events import with_store
 from receiver.cli.options import Common, Text, common
 from receiver.cli.output import brief, iso, json_line, local, now_ms, table
+from receiver.errors import NotFound
 
 if TYPE_CHECKING:
     from receiver.replay import Standing
@@ -26,10 +27,12 @@ INTERRUPTED = 128 + signal.SIGINT
 def replays(options: Common, *, replay_id: str, limit: int) -> None:
     """List the last replays, newest first: who, when, of what, how far; of one, what became of its jobs."""
     rows = with_store(options.settings(), lambda store: store.replays.last(prefix=replay_id, limit=limit))
-    times = ("began_at", "last_at", "ended_at")
+    if replay_id and not rows:
+        raise NotFound(f"no replay {replay_id!r}")
     if options.as_json:
         for row in rows:
-            json_line({name: iso(value) if name in times else value for name, value in row.items()})
+            times = {name: iso(row[name]) for name in ("began_at", "last_at", "ended_at")}
+            json_line({**row, **times, "wanted": orjson.loads(row["wanted"])})
         return
     now = now_ms()
     lines = [

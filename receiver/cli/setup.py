@@ -76,6 +76,8 @@ def handlers(options: Common, *, specs: tuple[str, ...]) -> None:
         for handler in loaded.handlers:
             json_line({"name": handler.name, "where": handler.where, "card": asdict(handler.card)})
         return
+    from receiver.units import in_words
+
     rows = [
         (
             handler.name,
@@ -83,7 +85,7 @@ def handlers(options: Common, *, specs: tuple[str, ...]) -> None:
             handler.source or "any",
             handler.after or "-",
             str(handler.attempts),
-            f"{handler.timeout.total_seconds():g}s",
+            in_words(handler.timeout.total_seconds()),
             handler.summary,
         )
         for handler in loaded.handlers

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from receiver.cli.output import bytes_in_words, last_seen, length, local, plain, when
+from receiver.cli.wrapping import wrapped
 
 if TYPE_CHECKING:
     from receiver.store.values import Row
@@ -21,23 +21,13 @@ _OUTCOMES = {
     "lost": "lost, which costs nothing",
 }
 _ENDED = ("done", "dead", "cancelled")
-_NARROWEST = 40
 _NEWEST_DELIVERIES = 20
 
 
 def tell(row: Row, *, marks: str, now: int, width: int | None) -> None:
     """Print it in lines of a width; without one (a file or a pipe has none), each sentence is one line."""
     for line in _story(row, marks, now):
-        click.echo(_fitted(plain(line), width))
-
-
-def _fitted(line: str, width: int | None) -> str:
-    if width is None or len(line) <= width:
-        return line
-    # Ids and paths are left whole, so that they can be copied.
-    wrapper = textwrap.TextWrapper(max(width, _NARROWEST), break_on_hyphens=False, break_long_words=False)
-    wrapper.subsequent_indent = " " * (len(line) - len(line.lstrip()) + 4)
-    return wrapper.fill(line)
+        click.echo(wrapped(plain(line), width))
 
 
 def _story(row: Row, marks: str, now: int) -> Iterator[str]:

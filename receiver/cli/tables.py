@@ -12,6 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from receiver.cli.output import window
+
 _JUDGED = frozenset({"jobs", "marks", "outcome", "runs", "states", "status"})
 """Columns in which words are coloured by what they mean."""
 _STYLES = {
@@ -25,7 +27,7 @@ _SHORT_ID = 20
 """Characters of an id that nearly always mean one event: its millisecond, and some luck."""
 _GAP = 2
 _INDENT = 4
-_WIDEST = 100_000
+_USUAL, _WIDEST = 80, 100_000
 
 Lines = Sequence[Sequence[str]]
 
@@ -39,6 +41,7 @@ def draw(columns: Sequence[str], lines: Lines) -> None:
         console.width = min(_WIDEST, _natural(columns, lines) + _GAP)
         _print(console, columns, lines)
         return
+    console.width = console.width or window() or _USUAL  # COLUMNS=0 says nothing
     columns, lines = fitted(columns, lines, console.width)
     across = _across(columns, lines, console.width)
     if across == len(columns):

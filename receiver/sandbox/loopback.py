@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 
-import httpx
-
 
 def is_loopback(host: str) -> bool:
     """Say whether a host is `localhost` or a loopback address; any other name is not, wherever it leads."""
@@ -19,6 +17,8 @@ def is_loopback(host: str) -> bool:
 
 def problem_with(url: str) -> str | None:
     """Say why callbacks can't go to a URL; None when they can."""
+    import httpx  # not above: `receiver sandbox --help` can do without
+
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:

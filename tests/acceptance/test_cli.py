@@ -47,6 +47,7 @@ EVENT_FIELDS = [
     "bytes",
     "jobs",
 ]
+TITLE = "The first → \x1b[31m"
 JOB_FIELDS = ["id", "handler", "state", "attempts", "run_at", "last_error"]
 
 
@@ -66,7 +67,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Receiver:
     with receiver:
         receiver.start("--handlers", "hooks.py", "--handlers", "save_video")
         for payload in (
-            callback("v1", video=a_video(padding=100_000), title="The first\x1b[31m"),
+            callback("v1", video=a_video(padding=100_000), title=TITLE),
             callback("v2", "pending") | {"completion_percentage": 30},
             callback("v3", "failed"),
             callback("v4", "failed"),
@@ -107,7 +108,7 @@ def test_events_have_the_fixed_fields_and_come_newest_first(recorded: Receiver) 
         "event_key": "v1@org_acceptance:completed",
         "video_id": "v1",
         "status": "completed",
-        "title": "The first\x1b[31m",
+        "title": TITLE,
         "received_at": "",
         "duplicates": 1,
         "conflict": True,
@@ -161,15 +162,20 @@ def test_each_filter_and_their_combination_choose_events(recorded: Receiver) -> 
 
 
 def test_tables_for_people_drive_no_terminal_and_say_when_there_is_nothing(recorded: Receiver) -> None:
-    table, dead, nothing, shown = together(
+    config, few_letters = recorded.config, {"PYTHONIOENCODING": "ascii"}
+    table, dead, nothing, shown, ascii_only = together(
         [
             lambda: recorded.run("events"),
             lambda: recorded.run("events", "--state", "dead"),
             lambda: recorded.run("events", "--video", "nobody"),
             lambda: recorded.run("show", recorded.events("--video", "v1")[0]["id"]),
+            lambda: run("events", "--config", config, folder=recorded.folder, environment=few_letters),
         ]
     )
     assert table.status == 0
+    assert "The first → " in table.stdout
+    assert (ascii_only.status, ascii_only.stderr) == (0, "")
+    assert "The first \\u2192 " in ascii_only.stdout
     assert len(table.stdout.splitlines()) >= 7
     assert all(video in table.stdout for video in ("v1", "v6", "hooks.later:ready", "conflict"))
     assert dead.stdout.splitlines()[0].split()[-1] == "why"
@@ -211,7 +217,7 @@ def test_show_of_no_event_or_of_several_is_one_line_and_status_1(recorded: Recei
 
 
 def test_raw_is_the_body_whether_it_lies_in_the_row_or_in_a_file(recorded: Receiver) -> None:
-    payloads = {"v1": callback("v1", video=a_video(padding=100_000), title="The first\x1b[31m")}
+    payloads = {"v1": callback("v1", video=a_video(padding=100_000), title=TITLE)}
     payloads["v3"] = callback("v3", "failed")
     for video_id, payload in payloads.items():
         [event] = recorded.events("--video", video_id)

@@ -189,7 +189,7 @@ def test_a_replay_is_on_record_with_who_when_and_what(broken: Receiver) -> None:
     (one,) = broken.look("replays", row["id"][:10])
 
     assert "@" in row["made_by"]
-    assert json.loads(row["wanted"]) == {
+    assert row["wanted"] == {
         "filter": {"type": "video.completed"},
         "handlers": [],
         "again": False,
@@ -198,6 +198,8 @@ def test_a_replay_is_on_record_with_who_when_and_what(broken: Receiver) -> None:
     assert row["began_at"] <= row["ended_at"]
     assert one["states"] == {"done": 6}
     assert row["id"][:16] in broken.run("replays").stdout
+    unknown = broken.run("replays", "nothing", "--json")
+    assert (unknown.status, unknown.stdout, unknown.stderr) == (1, "", "receiver: no replay 'nothing'\n")
 
 
 @pytest.mark.fault("W5")

@@ -286,7 +286,7 @@ async def test_a_replay_is_a_record_of_its_own_before_and_after(store: Store) ->
     (before,) = await store.replays.last()
     seqs = await store.replays.find([one.event_id for one in news])
     await store.replays.make("rpl_1", seqs[:2], Wish(cards(*CHAIN), ["save"]))
-    (between,) = await store.replays.last(prefix="rpl_")
+    (between,) = await store.replays.last(prefix="RPL_")
     await store.replays.end("rpl_1", is_through=False)
     (after,) = await store.replays.last()
 

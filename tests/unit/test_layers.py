@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import receiver
+from receiver.cli import COMMANDS
 
 PACKAGE = Path(receiver.__file__).parent
 HANDLERS = PACKAGE.parent / "handlers"
@@ -92,3 +95,19 @@ def test_no_answer_is_a_redirect_or_gone() -> None:
         return isinstance(status, int) and (300 <= status < 400 or status in (410, 500))
 
     assert places(is_refusing_forever) == set()
+
+
+def test_the_help_of_no_command_waits_for_a_library_that_only_its_work_needs() -> None:
+    modules = ", ".join(sorted({f"receiver.cli.{module}" for module, _ in COMMANDS.values()}))
+    heavy = (
+        "pydantic",
+        "httpx",
+        "rich",
+        "aiosqlite",
+        "receiver.settings",
+        "receiver.sources",
+        "receiver.store",
+    )
+    look = f"import sys, {modules}; print(*sorted(set({heavy!r}) & sys.modules.keys()))"
+    ended = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []

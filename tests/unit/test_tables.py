@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 
 import pytest
+from rich.cells import cell_len
 
 from receiver.cli.output import brief, table
 from receiver.cli.tables import fitted
+from receiver.cli.wrapping import wrapped
 
 COLUMNS = ("event", "received", "video", "title", "marks", "jobs")
 IDS = ["evt_01a2194e7562f4253ab7aabbfafd", "evt_01a2194e6f897216fddf0f4d6a01"]
@@ -117,6 +119,37 @@ def test_wide_characters_take_their_room(monkeypatch: pytest.MonkeyPatch) -> Non
     lines = drawn(monkeypatch, 60, names=("event", "title", "jobs"), rows=rows, NO_COLOR="1")
 
     assert any("動画" * 12 in line for line in lines)
+
+
+def test_a_window_of_no_columns_is_one_that_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = drawn(monkeypatch, 80, COLUMNS="0", NO_COLOR="1")
+
+    assert lines == drawn(monkeypatch, 80, NO_COLOR="1")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  title      深層学習入門：ニューラルネットワークの基礎から応用まで完全解説ガイド第一巻",
+        "  title      한국어 제목은 띄어쓰기가 있습니다 그래서 여러 줄로 나누어 보여 줄 수 있습니다",
+        "  title      e\u0301\u0301 👨 family 動画 " + "so it goes " * 9,
+        "    attempt 1: 2026-11-26 21:51:39 (13s ago), ended 21:51:39 after 0.1 s: failed for good",
+    ],
+)
+def test_a_sentence_is_broken_where_the_window_ends_and_not_one_character_is_lost(
+    line: str, width: int
+) -> None:
+    lines = wrapped(line, width).splitlines()
+
+    assert max(map(cell_len, lines)) <= width
+    assert all(each.startswith(" " * 6) for each in lines[1:])
+    assert "".join("".join(lines).split()) == "".join(line.split())
+    assert wrapped(line, None) == line
+
+
+def test_an_id_is_left_whole_so_that_it_can_be_copied() -> None:
+    assert wrapped(f"  event key  {IDS[0]}:completed", 40).splitlines()[1].strip() == f"{IDS[0]}:completed"
 
 
 def test_a_moment_is_told_with_the_day_when_it_was_another_one() -> None:

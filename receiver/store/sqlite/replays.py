@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from receiver import ids
 from receiver.errors import NotFound
 from receiver.life import JobState
 from receiver.record import Wish
@@ -139,7 +140,8 @@ class Replays:
 
     async def last(self, *, prefix: str = "", limit: int = 20) -> list[Row]:
         """See `replays.Replays`."""
-        rows = await self._reads.rows("last_replays", {"prefix": prefix, "limit": limit})
+        wanted = {"prefix": ids.whole("rpl", prefix), "limit": limit}
+        rows = await self._reads.rows("last_replays", wanted)
         for row in rows if prefix else ():
             states = await self._reads.rows("states_of_replay", {"replay": row["id"]})
             row["states"] = {state["state"]: state["jobs"] for state in states}

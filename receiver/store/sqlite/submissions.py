@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from receiver import ids
 from receiver.store.sqlite.database import Database
 from receiver.store.submissions import Intent, Submission
 
@@ -31,7 +32,10 @@ class Submissions:
 
     def forget(self, prefix: str) -> list[str]:
         """Remove the only one whose id begins so; return the ids that do."""
-        found = [row["id"] for row in self._database.execute("submissions_named", {"prefix": prefix})]
+        if not prefix:
+            return []
+        wanted = {"prefix": ids.whole("sub", prefix)}
+        found = [row["id"] for row in self._database.execute("submissions_named", wanted)]
         if len(found) == 1:
             self._database.execute("forget_submission", {"id": found[0]})
         return found
