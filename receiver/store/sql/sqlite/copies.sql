@@ -7,9 +7,10 @@ SELECT seq FROM events WHERE id = :id;
 SELECT e.id, e.seq FROM json_each(:ids) AS wanted CROSS JOIN events AS e ON e.id = wanted.value ORDER BY wanted.key;
 
 -- name: count_equal_deliveries
--- How many deliveries of an event are like one that is offered.
-SELECT count(*) AS deliveries FROM deliveries
-WHERE event = :event AND received_at = :received_at AND verdict = :verdict AND via = :via AND bytes = :bytes
+-- How many deliveries of an event, beside the first, are like one that is offered.
+SELECT count(*) AS deliveries FROM deliveries INDEXED BY deliveries_repeated
+WHERE event = :event AND received_at = :received_at AND verdict <> 'accepted'
+  AND verdict = :verdict AND via = :via AND bytes = :bytes
   AND headers = :headers AND body IS :body AND body_sha256 IS :body_sha256;
 
 -- name: keep_video
