@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 120.0
 _LONGEST_ID = 256
 _COMPLETED = "completed"
-_STANDARD_INPUT = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,9 @@ class _Order:
     help="Send this file (-: standard input) as the body, byte for byte.",
 )
 @click.option(
-    "--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Carry this file inline."
+    "--video",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Carry this file inline.",
 )
 @click.option("--inline", is_flag=True, help="Carry a video inline (the default without --url).")
 @click.option("--url", type=Text(), help="Carry this link to the video.")
@@ -128,8 +129,8 @@ def send(
         known = ", ".join(sorted(config.sources)) or "none"
         raise UsageError(f"no source {source!r} is configured; configured: {known}")
     target = f"{_base(config, to)}/webhooks/{source}"
-    with _as_file(payload) as file:
-        content = _Content(name, video, inline, url, file)
+    with _as_file(payload) as body, _as_file(video) as carried:
+        content = _Content(name, carried, inline, url, body)
         _check(source, settings, content, video_id)
         order = _Order(target, _making(settings, content), video_id, repeat, rate)
         refused, sent = asyncio.run(_send_all(order, as_json=options.as_json))
@@ -138,17 +139,17 @@ def send(
 
 
 @contextmanager
-def _as_file(payload: Path | None) -> Iterator[Path | None]:
-    """The file of the body; what comes by standard input becomes one, as it may be sent more than once."""
-    if payload != _STANDARD_INPUT:
-        yield payload
+def _as_file(path: Path | None) -> Iterator[Path | None]:
+    """A file whose size is known and that can be read again; what comes through a pipe becomes one."""
+    if path is None or path.is_file():
+        yield path
         return
     import shutil
-    import sys
     import tempfile
 
     with tempfile.NamedTemporaryFile() as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        with click.open_file(str(path), "rb") as pipe:  # standard input, where it is "-"
+            shutil.copyfileobj(pipe, file)
         file.flush()
         yield Path(file.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,16 @@ def test_a_body_of_ones_own_is_sent_byte_for_byte_and_believed(
     assert [line["answer"]["event"] for line in again.objects] == [event["id"]] * 2
     (refused,) = running.run(*piped[:8], given=b"[]").complaints
     assert refused.endswith("1 of 1 were not accepted")
+
+
+def test_a_video_may_come_through_a_pipe(running: Receiver) -> None:
+    video = b"\x00\x00\x00\x18ftypisom" + bytes(100_000)
+    for stream in ("-", "/dev/stdin"):
+        sent = running.run("send", "opennote", "--video", stream, "--to", running.url, given=video)
+        assert sent.status == 0, sent.stderr
+        (event,) = running.events("--limit", "1")
+        body = json.loads(running.run("show", event["id"], "--raw").stdout)
+        assert b64decode(body["response"]["b64_video"]) == video
 
 
 def test_a_rate_spaces_what_is_repeated(running: Receiver) -> None:
