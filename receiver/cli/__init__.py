@@ -102,8 +102,10 @@ def _status_of_command() -> int:
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT
     except ReceiverError as error:
+        from receiver.cli.output import plain  # others may have a say in what went wrong
+
         for line in str(error).splitlines():
-            click.echo(f"receiver: {line}", err=True)
+            click.echo(f"receiver: {plain(line)}", err=True)
         return 2 if isinstance(error, (UsageError, StoreInUse, StoreDamaged)) else 1
     except OSError as error:
         click.echo(

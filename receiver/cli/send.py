@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from receiver.cli.options import Common, Rate, Text, common
-from receiver.cli.output import json_line, table
+from receiver.cli.output import json_line, plain, table
 from receiver.errors import CommandFailed, UsageError
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ async def _send_all(order: _Order, *, as_json: bool) -> tuple[int, int]:
                 if as_json:
                     json_line({"video_id": chosen, "status": answer.status_code, "answer": _said(answer)})
                 else:
-                    click.echo(f"{answer.status_code} {answer.text}  (video {chosen})")
+                    click.echo(f"{answer.status_code} {plain(answer.text)}  (video {chosen})")
     return refused, sent
 
 

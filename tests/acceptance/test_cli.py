@@ -214,6 +214,8 @@ def test_show_of_no_event_or_of_several_is_one_line_and_status_1(recorded: Recei
         assert (ended.status, ended.stdout, len(ended.complaints)) == (1, "", 1), ended
         assert words in ended.complaints[0]
         assert recorded.run("show", prefix, "--raw").stdout == ""
+    odd = recorded.run("events", "--config", "\x1b[2J.toml")
+    assert (odd.status, "no configuration at \\x1b[2J.toml" in odd.stderr) == (2, True)
 
 
 def test_raw_is_the_body_whether_it_lies_in_the_row_or_in_a_file(recorded: Receiver) -> None:

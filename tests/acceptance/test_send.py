@@ -13,6 +13,7 @@ import pytest
 
 from receiver.cli.catalogue import CATALOGUE
 from tests.acceptance.conftest import Receiver, each
+from tests.sink import said, sinking
 
 OPENAI = f"""
 [sources.sora]
@@ -108,6 +109,16 @@ def test_a_video_may_come_through_a_pipe(running: Receiver) -> None:
         (event,) = running.events("--limit", "1")
         body = json.loads(running.run("show", event["id"], "--raw").stdout)
         assert b64decode(body["response"]["b64_video"]) == video
+
+
+@pytest.mark.fault("O2")
+def test_an_answer_drives_no_terminal_whoever_gives_it(receivers: Callable[..., Receiver]) -> None:
+    with sinking() as sink:
+        sink.answer("/webhooks/opennote", said("200 OK", body="\x1b]0;mine\x07 \u202e".encode()))
+        sent = receivers(OPENAI).run("send", "opennote", "--type", "failed", "--to", sink.base)
+
+    assert sent.status == 0
+    assert sent.stdout.startswith("200 \\x1b]0;mine\\x07 \\u202e  (video ")
 
 
 def test_a_rate_spaces_what_is_repeated(running: Receiver) -> None:
