@@ -25,6 +25,7 @@ import structlog  # noqa: E402
 if _rich is None:
     del sys.modules["rich"]
 
+from receiver.links import unsigned  # noqa: E402
 from receiver.sink import Sink  # noqa: E402
 
 EVENTS = {
@@ -186,7 +187,7 @@ def _unless_secret(name: str, value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """Turn any value into one that JSON has, its texts escaped."""
     if isinstance(value, str):
-        return value if value.isprintable() else _CONTROL.sub(_escaped, value)
+        return unsigned(value if value.isprintable() else _CONTROL.sub(_escaped, value))
     if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     if isinstance(value, Mapping):

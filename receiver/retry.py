@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from receiver.life import Move
+from receiver.links import unsigned
 from receiver.outcome import Cancel, Done, Fail, Outcome, Retry
 
 FIRST_SECONDS = 2.0
@@ -97,10 +98,14 @@ def luck_of(job: str) -> float:
 
 
 def error_text(text: str, *, ending: str = "") -> str:
-    """Make a text fit to be stored and shown: escaped, one line, at most 4 KiB; `ending` is never cut."""
+    """Make a text fit to be stored and shown: escaped, one line, at most 4 KiB, no link in it signed.
+
+    `ending` is never cut.
+    """
     room = ERROR_LIMIT - len(ending.encode())
     # A character never gets shorter by being escaped, so what lies beyond the limit can't be seen.
-    escaped = _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text[: room + 1])
+    seen = unsigned(text)[: room + 1]
+    escaped = _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), seen)
     encoded = escaped.encode()
     if len(encoded) <= room:
         return escaped + ending

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from receiver import sources
 from receiver.life import JobState
+from receiver.links import unsigned
 from receiver.model import EventType, Payload, Video, iso
 
 Row = Mapping[str, Any]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """ISO 8601, UTC, to the millisecond."""
 
-_SIGNED = re.compile(r"(https?://[^\s\"<>?#]*)\?[^\s\"<>]+")
 # Keys of a payload whose texts nobody should have put there.
 _SECRET = re.compile(r"(?i)api[_-]?key|authorization|cookie|credential|passw|secret|signature|token")
 _REDACTED = "redacted"
@@ -197,7 +197,7 @@ def redacted(value: Payload) -> Payload:
 
 def _redacted(value: Any) -> Any:
     if isinstance(value, str):
-        return _SIGNED.sub(rf"\1?{_REDACTED}", value)
+        return unsigned(value)
     if isinstance(value, list):
         return [_redacted(item) for item in value]
     return redacted(value) if isinstance(value, dict) else value

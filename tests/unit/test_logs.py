@@ -231,6 +231,21 @@ def test_a_field_that_is_named_like_a_secret_is_not_written(
     assert written.count("redacted") == 2
 
 
+@pytest.mark.fault("O1")
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_no_line_says_how_a_link_is_signed(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style=style)
+    said = f"403 for https://h/v.mp4?X-Amz-Signature={CANARY}"
+    try:
+        raise RuntimeError(said)
+    except RuntimeError as error:
+        logs.get().warning("handler.raised", error=said, frames=[said], exc_info=error)
+
+    written = capsys.readouterr().err
+    assert CANARY not in written
+    assert written.count("https://h/v.mp4?redacted") == 3
+
+
 def test_fields_of_our_own_events_are_not_taken_for_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure()
     logs.get().info("job.started", event_key="v@org:completed", idempotency_key="k", monkey="m")

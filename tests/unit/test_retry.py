@@ -134,6 +134,12 @@ def test_control_characters_and_lone_surrogates_are_escaped() -> None:
     assert text == r"a\x00b\x1b[31mc\nd\x9be\ud800f\u202eg\u2028h"
 
 
+@pytest.mark.fault("W4")
+def test_an_error_says_which_link_it_was_and_not_how_it_was_signed() -> None:
+    text = error_text("403 for https://h/v.mp4?X-Amz-Signature=" + "c" * 5000)
+    assert text == "403 for https://h/v.mp4?redacted"
+
+
 def test_ordinary_text_stays_as_it_is() -> None:
     assert error_text("Fehler: größer als 1 GiB 🎬 “so”") == "Fehler: größer als 1 GiB 🎬 “so”"
 
