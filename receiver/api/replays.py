@@ -17,6 +17,7 @@ from receiver.api.questions import MOST_AT_ONCE, Filters, Limit, Question, compl
 from receiver.api.replies import Reply, Whole, busy, problem
 from receiver.arrivals import Arrivals
 from receiver.errors import BadQuestion, NotJson
+from receiver.links import unsigned
 from receiver.model import INLINE_BODY_LIMIT, iso
 from receiver.record import Wish
 from receiver.store.values import Row
@@ -137,7 +138,7 @@ async def order_replay(desk: Desk, asked: Asked) -> Reply:
     run = partial(replay.run, desk.store, seqs, wish, begun, rate=order.rate)
     desk.replays.run(lambda stop: run(stop=stop))
     (row,) = await desk.store.replays.last(prefix=begun.replay, limit=1)
-    return _told(202, _view(row))
+    return _told(202, replay_view(row))
 
 
 def _wanted(desk: Desk, order: ReplayOrder) -> Any:
@@ -148,13 +149,15 @@ async def replays(desk: Desk, asked: Asked) -> Reply:
     """The last replays, newest first."""
     question: ReplaysQuestion = asked.question
     rows = await desk.store.replays.last(prefix=question.id or "", limit=question.limit)
-    return _told(200, ReplaysPage(replays=[_view(row) for row in rows]))
+    return _told(200, ReplaysPage(replays=[replay_view(row) for row in rows]))
 
 
-def _view(row: Row) -> ReplayView:
+def replay_view(row: Row) -> ReplayView:
+    """A replay, from a row of `Replays.last`; what signs the URL that it posts to is left out."""
     times = {name: iso(row[name]) for name in ("began_at", "last_at", "ended_at")}
     known = {name: row[name] for name in ReplayView.model_fields}
-    return ReplayView(**{**known, **times, "wanted": orjson.loads(row["wanted"])})
+    target = None if row["target"] is None else unsigned(row["target"])
+    return ReplayView(**{**known, **times, "wanted": orjson.loads(row["wanted"]), "target": target})
 
 
 def _told(status: int, view: View) -> Whole:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.api.replays import replay_view
 from receiver.model import Payload, iso
 from receiver.views import redacted
 
@@ -45,3 +47,13 @@ def test_a_payload_without_links_and_secrets_is_shown_as_it_is(payload: dict[str
 def test_times_are_written_to_the_millisecond_in_utc() -> None:
     assert iso(1_700_000_000_007) == "2023-11-14T22:13:20.007+00:00"
     assert iso(None) is None
+
+
+@pytest.mark.fault("W4")
+def test_a_replay_is_shown_without_what_signs_the_url_that_it_posted_to() -> None:
+    times = {"began_at": 0, "last_at": None, "ended_at": None}
+    counts = {"selected": 1, "events": 1, "jobs": 1, "failed": 0}
+    row = {"id": "rpl_1", "made_by": "ann", "wanted": '{"filter":{}}', "status": "open", **times, **counts}
+
+    assert replay_view({**row, "target": "https://h/hook?token=canary"}).target == "https://h/hook?redacted"
+    assert replay_view({**row, "target": None}).target is None
