@@ -17,7 +17,7 @@ import orjson
 
 from receiver.errors import NotFound, StoreError, Unavailable, Unstorable
 
-PROTOCOL = 2
+PROTOCOL = 3
 LARGEST_FRAME = 256 * 2**20
 _LONGEST_SOCKET_NAME = 100  # bytes; the kernel's limit is 108
 
