@@ -157,6 +157,9 @@ class Lines:
         """See `Reply`."""
         try:
             await begin(send, 200, [(b"content-type", LINES)])
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
             async with until_gone(receive) as gone:
                 # As above: who reads the answer sees that it was not ended.
                 with suppress(Unavailable, StoreError, TimeoutError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.api.replies import Whole, is_known, wanted_part
+from receiver.api.replies import Lines, Whole, is_known, wanted_part
 
 ETAG = b'"e"'
 
@@ -66,3 +70,26 @@ def test_a_part_is_given_only_of_the_file_that_was_meant() -> None:
 )
 def test_what_a_reader_has_already_is_not_sent_again(said: list[bytes], known: bool) -> None:
     assert is_known([(b"if-none-match", value) for value in said], ETAG) is known
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("method", "asked"), [("GET", 3), ("HEAD", 0)])
+async def test_lines_are_asked_for_only_when_they_are_sent(method: str, asked: int) -> None:
+    told: list[int] = []
+    sent: list[Any] = []
+
+    async def lines() -> AsyncIterator[bytes]:
+        for number in range(3):
+            told.append(number)
+            yield b"{}"
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    released = asyncio.Event()
+    await Lines(lines(), released.set).send({"method": method}, asyncio.Event().wait, send)  # type: ignore[arg-type]
+
+    assert len(told) == asked
+    assert b"".join(message.get("body", b"") for message in sent) == b"{}\n" * asked
+    assert "more_body" not in sent[-1]
+    assert released.is_set()
