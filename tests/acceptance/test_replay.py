@@ -144,10 +144,9 @@ def test_a_slip_is_told_and_nothing_is_done(broken: Receiver, arguments: list[st
 def test_an_id_that_nobody_has_is_told(broken: Receiver) -> None:
     assert broken.run("replay", "evt_00").status == 1
     ended = broken.run("replay", "evt_")
-    assert (ended.status, ended.complaints) == (
-        1,
-        ["receiver: several events begin with 'evt_'; give more of the id"],
-    )
+    (complaint,) = ended.complaints
+    assert ended.status == 1
+    assert complaint.startswith("receiver: several events begin with 'evt_'; give more of the id: evt_")
 
 
 @pytest.mark.fault("W5")
