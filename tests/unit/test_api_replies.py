@@ -81,7 +81,7 @@ async def test_lines_are_asked_for_only_when_they_are_sent(method: str, asked: i
     async def lines() -> AsyncIterator[bytes]:
         for number in range(3):
             told.append(number)
-            yield b"{}"
+            yield b"{}\n"
 
     async def send(message: Any) -> None:
         sent.append(message)
