@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,4 +80,25 @@ async def test_a_question_that_takes_too_long_is_given_up(
     with pytest.raises(Unavailable, match="took too long"):
         await service.events(ANY, limit=1, before=None)
     assert await service.rejections(limit=1) == []  # and nobody else waits for it
+    await service.close()
+
+
+@pytest.mark.fault("C3")
+async def test_a_store_that_ends_while_somebody_begins_to_look_leaves_no_thread_that_holds_its_process(
+    database: Path,
+) -> None:
+    before = set(threading.enumerate())
+    service = Service(database, run="r", lease_seconds=60)
+    looking = asyncio.create_task(service.events(ANY, limit=1, before=None))
+    await asyncio.sleep(0)  # its connection is being opened
+
+    await service.abandon()
+    with suppress(Unavailable):
+        await looking
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+
+    assert set(threading.enumerate()) <= before
+    with pytest.raises(Unavailable, match="closed"):
+        await service.events(ANY, limit=1, before=None)
     await service.close()

@@ -37,6 +37,7 @@ class Reads:
         self._sql = queries.load("sqlite")
         self._connection: aiosqlite.Connection | None = None
         self._turn = asyncio.Lock()
+        self._is_closed = False
 
     async def rows(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
         """Run a named query. Raise Unavailable."""
@@ -48,6 +49,8 @@ class Reads:
         return [as_row(row) for row in rows]
 
     async def _rows(self, name: str, parameters: Mapping[str, object]) -> Iterable[sqlite3.Row]:
+        if self._is_closed:
+            raise Unavailable("the database has been closed")
         if self._connection is None:
             self._connection = await aiosqlite.connect(read_only(self._path), uri=True, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
@@ -166,9 +169,12 @@ class Reads:
         return await retention.plan(self.rows, keep)
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        """Close the connection, one that is just being opened, too: its thread would hold the process."""
+        self._is_closed = True
+        async with self._turn:
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
 
 
 def _several(prefix: str, ids: list[str]) -> str:
