@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +10,10 @@ from typing import Any
 
 import httpx
 
-from tests.acceptance.conftest import Receiver
+from tests.acceptance.conftest import NO_TLS, Receiver
 
 TOKEN = "canary_admin_token_0123456789"
 ADMIN = f'[admin]\ntoken = "{TOKEN}"\n'
-_NONE = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Reading the authorities anew for each request would take longer than the requests."""
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -96,7 +93,7 @@ class Asking:
         """One answer."""
         both = {**self._headers, **(headers or {})}
         return httpx.request(
-            method, self._base + path, headers=both, verify=_NONE, trust_env=False, timeout=30, **more
+            method, self._base + path, headers=both, verify=NO_TLS, trust_env=False, timeout=30, **more
         )
 
     def get(self, path: str, **more: Any) -> httpx.Response:
@@ -125,7 +122,7 @@ class Asking:
         """Read the stream, `after` the id of the last message."""
         headers = {**self._headers, **({"Last-Event-ID": after} if after else {})}
         with (
-            httpx.Client(verify=_NONE, trust_env=False, timeout=30) as client,
+            httpx.Client(verify=NO_TLS, trust_env=False, timeout=30) as client,
             client.stream("GET", f"{self._base}/stream", params=parameters, headers=headers) as answer,
         ):
             assert answer.status_code == 200, answer.read()

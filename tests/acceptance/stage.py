@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.acceptance.conftest import KEY, ORGANIZATION, PROGRAM, Receiver, _environment
+from tests.acceptance.conftest import KEY, NO_TLS, ORGANIZATION, PROGRAM, Receiver, _environment
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 GATEWAY = ("--model", "sora-2", "--size", "720x1280", "--seconds", "4")
@@ -44,26 +44,28 @@ class Sandbox:
 
     def jobs(self) -> list[dict[str, Any]]:
         """What was asked for so far."""
-        return list(httpx.get(f"{self.url}/_sandbox/jobs", trust_env=False).json())
+        return list(httpx.get(f"{self.url}/_sandbox/jobs", verify=NO_TLS, trust_env=False).json())
 
     def file(self, video_id: str) -> bytes:
         """A video as it was made."""
-        return httpx.get(f"{self.url}/_sandbox/videos/{video_id}", trust_env=False).content
+        return httpx.get(f"{self.url}/_sandbox/videos/{video_id}", verify=NO_TLS, trust_env=False).content
 
     @contextmanager
     def misbehaving(self, **mishaps: float) -> Iterator[None]:
         """Let things go wrong until the end of the block."""
         where = f"{self.url}/_sandbox/misbehave"
-        httpx.put(where, json=mishaps, trust_env=False).raise_for_status()
+        httpx.put(where, json=mishaps, verify=NO_TLS, trust_env=False).raise_for_status()
         try:
             yield
         finally:
-            httpx.put(where, json={}, trust_env=False).raise_for_status()
+            httpx.put(where, json={}, verify=NO_TLS, trust_env=False).raise_for_status()
 
     def call(self, receiver: Receiver) -> None:
         """Have OpenAI's events sent to a receiver."""
         hook = {"url": f"{receiver.url}/webhooks/openai", "secrets": [SECRET]}
-        httpx.post(f"{self.url}/_sandbox/webhook", json=hook, trust_env=False).raise_for_status()
+        httpx.post(
+            f"{self.url}/_sandbox/webhook", json=hook, verify=NO_TLS, trust_env=False
+        ).raise_for_status()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import (
+    NO_TLS,
     Receiver,
     a_video,
     callback,
@@ -67,7 +68,7 @@ def test_a_stopped_reader_of_a_full_log_stops_nothing(
     read = receiver.folder / "read.log"
     event = receiver.accepted(callback("v1", video=a_video()))
     until(lambda: state_of(receiver, event) == "done", what="the job done")
-    with httpx.Client(trust_env=False, timeout=10) as client:
+    with httpx.Client(verify=NO_TLS, trust_env=False, timeout=10) as client:
         for number in range(300):
             answer = client.post(
                 f"{receiver.url}/webhooks/opennote", json=callback(f"w{number}", "failed"), headers=headers()
@@ -99,7 +100,7 @@ def test_without_descriptors_the_listener_stays_and_comes_back(receiver: Receive
     assert port is not None
     used = len(list(Path(f"/proc/{receiver.pid}/fd").iterdir()))
     assert used < DESCRIPTORS
-    with httpx.Client(trust_env=False, timeout=10) as client:
+    with httpx.Client(verify=NO_TLS, trust_env=False, timeout=10) as client:
 
         def post(video_id: str, padding: int = 0) -> int:
             return client.post(
@@ -125,7 +126,7 @@ def test_without_descriptors_the_listener_stays_and_comes_back(receiver: Receive
             assert crowd[-1].recv(1) == b"", "who comes later is let go"
         until(lambda: not is_full(), what="free descriptors")
         assert post("large", 100_000) == 200
-        with httpx.Client(trust_env=False, timeout=10) as other:
+        with httpx.Client(verify=NO_TLS, trust_env=False, timeout=10) as other:
             assert other.get(f"{receiver.url}/healthz").status_code == 200, "a new connection"
     assert {event["video_id"] for event in receiver.events()} == {"before", "meanwhile", "large"}
     assert receiver.process is not None

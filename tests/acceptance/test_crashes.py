@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import (
+    NO_TLS,
     Receiver,
     a_video,
     callback,
@@ -86,7 +87,7 @@ def test_kill_9_in_the_middle_of_a_stream_of_callbacks_loses_no_acknowledged_one
 
     def send(name: str) -> None:
         """Post callbacks, half of them with a body file, until nobody answers any more."""
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with httpx.Client(verify=NO_TLS, trust_env=False, timeout=30) as client:
             for number in range(1000):
                 video_id = f"{name}{number}"
                 video = a_video(video_id, padding=number % 2 * 100_000)
@@ -159,7 +160,7 @@ def test_kill_9_of_the_store_is_503_for_a_moment_and_jobs_finish(receiver: Recei
     killed = receiver.child("receiver.store.process")
     seen: list[int] = []
     recorded: dict[str, str] = {}
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with httpx.Client(verify=NO_TLS, trust_env=False, timeout=30) as client:
 
         def post() -> int:
             video_id = f"v{len(seen)}"
@@ -199,7 +200,7 @@ def test_kill_9_of_the_store_again_and_again_under_load_delays_no_job_for_long(r
 
     def send(name: str) -> None:
         url = f"{receiver.url}/webhooks/opennote"
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with httpx.Client(verify=NO_TLS, trust_env=False, timeout=30) as client:
             number = 0
             while not is_over.is_set():
                 number += 1

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from receiver.sandbox.videos import VideoMaker
-from tests.acceptance.conftest import children_of, decode, each, is_running, processes_in, run, until
+from tests.acceptance.conftest import NO_TLS, children_of, decode, each, is_running, processes_in, run, until
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def test_without_once_it_keeps_serving_until_ctrl_c(tmp_path: Path) -> None:
         hint = next(line for line in invitation.splitlines() if "receiver send" in line).split()
         assert hint[0] == "receiver"
         url = hint[-1]
-        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/readyz", verify=NO_TLS, trust_env=False).status_code == 200
         sent = run(*hint[1:], folder=tmp_path)
         assert sent.status == 0, "what it says to try next works"
         assert any(b"file: " in line for line in process.stdout), "and it tells what becomes of it"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.acceptance.conftest import KEY, PROGRAM, Event, Receiver, until
+from tests.acceptance.conftest import KEY, NO_TLS, PROGRAM, Event, Receiver, until
 from tests.acceptance.standins import sandbox
 from tests.acceptance.test_lost_callbacks import CONFIGURATION, ordered
 
@@ -75,7 +75,7 @@ def test_what_had_expired_before_a_worker_came_is_dead_and_says_what_to_do(
         configuration = CONFIGURATION.format(base=base)
         receiver = receivers(configuration, s3_base_url=f"{base}/videofs").start("--no-worker")
         hook = {"url": f"{receiver.url}/webhooks/openai"}
-        httpx.post(f"{base}/_sandbox/webhook", json=hook, trust_env=False).raise_for_status()
+        httpx.post(f"{base}/_sandbox/webhook", json=hook, verify=NO_TLS, trust_env=False).raise_for_status()
         videos = asyncio.run(ordered(receiver, base, 2, "ope", "openai"))
         until(lambda: len(completed(receiver)) == len(videos))
         time.sleep(2.5)

@@ -13,6 +13,7 @@ import pytest
 
 from receiver.lifeline import REPLACE_ME
 from tests.acceptance.conftest import (
+    NO_TLS,
     Event,
     Receiver,
     callback,
@@ -56,7 +57,7 @@ def flood(receiver: Receiver, videos: list[str], status: str = "completed") -> N
     """Post a callback for each video, over a few connections."""
 
     def send(share: list[str]) -> None:
-        with httpx.Client(trust_env=False, timeout=60) as client:
+        with httpx.Client(verify=NO_TLS, trust_env=False, timeout=60) as client:
             for video in share:
                 url = f"{receiver.url}/webhooks/opennote"
                 answer = client.post(url, json=callback(video, status), headers=headers(video))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Receiver, callback, is_running, until
+from tests.acceptance.conftest import NO_TLS, Receiver, callback, is_running, until
 from tests.contract.stand import failing
 
 LEASE_SECONDS = 4.0
@@ -242,7 +242,7 @@ def test_jobs_that_can_not_be_given_back_make_it_not_ready_until_they_are(
     first = running(receiver, "v1")
 
     def get(path: str) -> httpx.Response:
-        return httpx.get(f"{receiver.url}{path}", trust_env=False, timeout=20)
+        return httpx.get(f"{receiver.url}{path}", verify=NO_TLS, trust_env=False, timeout=20)
 
     def age() -> float:
         (line,) = (row for row in get("/metrics").text.splitlines() if row.startswith(f"{AGE} "))

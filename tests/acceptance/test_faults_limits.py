@@ -15,14 +15,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Receiver, callback, children_of, headers, peak_memory, until
+from tests.acceptance.conftest import NO_TLS, Receiver, callback, children_of, headers, peak_memory, until
 from tests.acceptance.test_big_body import BigCallback
 
 MEMORY_BYTES = 256 * 2**20
 
 
 def is_ready(receiver: Receiver) -> bool:
-    return httpx.get(f"{receiver.url}/readyz", trust_env=False, timeout=30).status_code == 200
+    return httpx.get(f"{receiver.url}/readyz", verify=NO_TLS, trust_env=False, timeout=30).status_code == 200
 
 
 # Clocks.
@@ -144,6 +144,7 @@ def test_400_megabytes_fit_into_little_memory_and_a_worker_that_the_kernel_kills
             f"{receiver.url}/webhooks/opennote",
             content=iter(content),
             headers=headers(),
+            verify=NO_TLS,
             trust_env=False,
             timeout=120,
         )

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import (
+    NO_TLS,
     Receiver,
     a_video,
     callback,
@@ -32,7 +33,7 @@ def database_of(receiver: Receiver) -> Path:
 
 def health(receiver: Receiver, path: str) -> tuple[int, str]:
     """The status of a health check, and what it says is wrong."""
-    answer = httpx.get(f"{receiver.url}{path}", trust_env=False, timeout=30)
+    answer = httpx.get(f"{receiver.url}{path}", verify=NO_TLS, trust_env=False, timeout=30)
     return answer.status_code, answer.json().get("error", "")
 
 

@@ -17,7 +17,7 @@ import pytest
 from receiver import settings, sources
 from receiver.store.remote import Remote
 from receiver.watching import Patience, new_watch
-from tests.acceptance.conftest import KEY, Receiver, sha256, until
+from tests.acceptance.conftest import KEY, NO_TLS, Receiver, sha256, until
 from tests.acceptance.standins import SECRET, sandbox
 from tests.invariant import Ledger, assert_balanced
 
@@ -65,7 +65,9 @@ async def ordered(receiver: Receiver, base: str, count: int, *names: str) -> dic
     store = await Remote(config.database).connect()
     headers = {"Authorization": f"Bearer {KEY}"}
     limit = asyncio.Semaphore(16)
-    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=60) as client:
+    async with httpx.AsyncClient(
+        base_url=base, headers=headers, verify=NO_TLS, trust_env=False, timeout=60
+    ) as client:
 
         async def order(source: str) -> tuple[str, str]:
             path, body, name = ORDERS[source]
@@ -91,7 +93,7 @@ def nothing_is_watched(receiver: Receiver) -> bool:
 
 
 def answered(url: str) -> Any:
-    return httpx.get(url, trust_env=False, timeout=60).json()
+    return httpx.get(url, verify=NO_TLS, trust_env=False, timeout=60).json()
 
 
 @pytest.mark.timeout(900)
@@ -104,7 +106,7 @@ def test_with_a_third_lost_and_a_third_repeated_every_video_is_on_disk_exactly_o
         base = stand_in.url
         receiver = receivers(CONFIGURATION.format(base=base), s3_base_url=f"{base}/videofs").start()
         hook = {"url": f"{receiver.url}/webhooks/openai"}
-        httpx.post(f"{base}/_sandbox/webhook", json=hook, trust_env=False).raise_for_status()
+        httpx.post(f"{base}/_sandbox/webhook", json=hook, verify=NO_TLS, trust_env=False).raise_for_status()
 
         videos = asyncio.run(ordered(receiver, base, COUNT))
         until(lambda: nothing_is_watched(receiver), seconds=300)

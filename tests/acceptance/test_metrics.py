@@ -9,7 +9,7 @@ from collections.abc import Callable
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.conftest import Receiver, callback, until
+from tests.acceptance.conftest import NO_TLS, Receiver, callback, until
 
 TOKEN = "admin_token_0123456789"
 
@@ -17,7 +17,7 @@ TOKEN = "admin_token_0123456789"
 def scraped(receiver: Receiver, token: str = TOKEN) -> dict[str, float]:
     """What a scrape shows: the name and the values of the labels → the value."""
     headers = {"Authorization": f"Bearer {token}"}
-    answer = httpx.get(f"{receiver.url}/metrics", headers=headers, trust_env=False)
+    answer = httpx.get(f"{receiver.url}/metrics", headers=headers, verify=NO_TLS, trust_env=False)
     assert answer.status_code == 200, answer.text
     return {
         " ".join([sample.name, *sample.labels.values()]): sample.value
@@ -61,7 +61,10 @@ def test_metrics_follow_the_work_and_are_there_while_the_store_is_not(
     receiver.logged("settings.reloaded")
     assert scraped(receiver, "another")["receiver_store_up"] == 1
     refused = httpx.get(
-        f"{receiver.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
+        f"{receiver.url}/metrics",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        verify=NO_TLS,
+        trust_env=False,
     )
     assert refused.status_code == 401
     assert TOKEN not in receiver.log_file.read_text()

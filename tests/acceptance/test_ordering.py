@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Receiver, a_video, callback, headers
+from tests.acceptance.conftest import NO_TLS, Receiver, a_video, callback, headers
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 async def at_once(receiver: Receiver, body: bytes) -> list[httpx.Response]:
     """Post the same callback 64 times at the same moment."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=60, limits=limits) as client:
         url = f"{receiver.url}/webhooks/opennote"
         posts = [client.post(url, content=body, headers=headers()) for _ in range(64)]
         return await asyncio.gather(*posts)

@@ -17,7 +17,7 @@ import pytest
 from receiver.sandbox.mischief import MISHAPS, Mischief
 from receiver.sandbox.options import Behaviour, Options
 from receiver.sandbox.server import serving
-from tests.acceptance.conftest import ORGANIZATION
+from tests.acceptance.conftest import NO_TLS, ORGANIZATION
 
 pytestmark = pytest.mark.anyio
 
@@ -110,7 +110,9 @@ async def misbehaving(**mischief: Any) -> AsyncIterator[Sandbox]:
     async with (
         server,
         serving(options, find=lambda: None) as base_url,
-        httpx.AsyncClient(base_url=base_url, headers=headers, trust_env=False, timeout=10) as client,
+        httpx.AsyncClient(
+            base_url=base_url, headers=headers, verify=NO_TLS, trust_env=False, timeout=10
+        ) as client,
     ):
         yield Sandbox(client, hook)
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.conftest import KEY, ORGANIZATION, Receiver, decode, until
+from tests.acceptance.conftest import KEY, NO_TLS, ORGANIZATION, Receiver, decode, until
 
 with warnings.catch_warnings():
     # The published package writes its models in a way that pydantic is about to drop.
@@ -68,6 +68,7 @@ def test_a_video_asked_for_with_the_sdk_is_recorded_and_saved(
         == httpx.get(
             f"{sandbox_url}/v1/video/status/{created.video_id}",
             headers={"Authorization": f"Bearer {KEY}"},
+            verify=NO_TLS,
             trust_env=False,
         ).json()
     )
@@ -78,7 +79,9 @@ def test_a_video_asked_for_with_the_sdk_is_recorded_and_saved(
         source["url"] for source in received["response"]["sources"]
     ]
 
-    made = httpx.get(f"{sandbox_url}/_sandbox/videos/{created.video_id}", trust_env=False).content
+    made = httpx.get(
+        f"{sandbox_url}/_sandbox/videos/{created.video_id}", verify=NO_TLS, trust_env=False
+    ).content
     if upload_to_s3:
         assert status.response.b64_video is None
         assert status.response.s3_url == received["response"]["s3_url"]
@@ -91,7 +94,7 @@ def test_a_video_asked_for_with_the_sdk_is_recorded_and_saved(
     assert described["sha256"] == hashlib.sha256(made).hexdigest()
     assert (described["title"], described["transcript"]) == ("Rain", status.response.transcript)
     assert len(described["sources"]) == 2
-    jobs = httpx.get(f"{sandbox_url}/_sandbox/jobs", trust_env=False).json()
+    jobs = httpx.get(f"{sandbox_url}/_sandbox/jobs", verify=NO_TLS, trust_env=False).json()
     assert [(job["sha256"], [one["status"] for one in job["callbacks"]]) for job in jobs] == [
         (described["sha256"], [200])
     ]
@@ -107,7 +110,7 @@ def test_a_receiver_that_starts_late_gets_the_callback_with_the_next_try(
     created = client.video.create(script="Rain.", webhook_url=f"{receiver.url}/webhooks/opennote")
 
     def tried() -> bool:
-        jobs = httpx.get(f"{sandbox_url}/_sandbox/jobs", trust_env=False).json()
+        jobs = httpx.get(f"{sandbox_url}/_sandbox/jobs", verify=NO_TLS, trust_env=False).json()
         return bool(jobs[0]["callbacks"])
 
     until(tried, what="a first try at the closed port")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.acceptance.conftest import until
+from tests.acceptance.conftest import NO_TLS, until
 from tests.torture.load import Connection, Post, large, small
 from tests.torture.report import Counts
 from tests.torture.stand import OPTIONS, Stand, standing
@@ -105,7 +105,7 @@ def _fail(stand: Stand, fault: Fault, nth: int, counts: Counts) -> bool:
             statuses.append(connection.post(kind(f"{name}-{number}")))
             if statuses[-1] != 200:
                 break
-        ready = httpx.get(f"{receiver.url}/readyz", trust_env=False).status_code
+        ready = httpx.get(f"{receiver.url}/readyz", verify=NO_TLS, trust_env=False).status_code
     has_fired = "(INJECTED)" in log.read_text()
     # The call may also belong to what /readyz writes; then that has to say so.
     was_told = statuses[-1] == 503 or ready == 503
