@@ -8,6 +8,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,15 +30,16 @@ def term(
     folder: Path, *, terms: int, chance: random.Random, tell: Callable[[str], None] = lambda _: None
 ) -> Counts:
     """Stop so many times; each ends in time, and keeps all that it acknowledged and nothing by halves."""
-    return in_rounds(_round, folder, name="term", wanted=terms, lanes=_LANES, chance=chance, tell=tell)
+    turns = count(chance.randrange(len(_CASES)))  # of all lanes: each case has its turn among a few runs, too
+    round_ = partial(_round, turns)
+    return in_rounds(round_, folder, name="term", wanted=terms, lanes=_LANES, chance=chance, tell=tell)
 
 
-def _round(folder: Path, terms: int, chance: random.Random) -> Counts:
+def _round(turns: Iterator[int], folder: Path, terms: int, chance: random.Random) -> Counts:
     counts = Counts("term")
-    first = chance.randrange(len(_CASES))
     with standing(folder) as stand:
         for number in range(terms):
-            case = _CASES[(first + number) % len(_CASES)]
+            case = _CASES[next(turns) % len(_CASES)]
             counts.longest_exit = max(counts.longest_exit, _stop(stand, case, number, chance, counts))
             counts.runs += 1
             counts.notes[f"SIGTERM: {case}"] += 1
