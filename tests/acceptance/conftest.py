@@ -31,7 +31,7 @@ import pytest
 from receiver.sandbox.videos import find_ffmpeg
 from receiver.store import opened
 from receiver.store.base import Store
-from receiver.store.values import EventFilter, Row
+from receiver.store.values import EventFilter
 from receiver.views import View, event_story, event_view, to_json
 
 if TYPE_CHECKING:
@@ -217,6 +217,20 @@ def run(
         check=False,
     )
     return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+
+def listed(database: Path) -> list[Event]:
+    """What `receiver events` lists of all events, without a process for each time that a test looks."""
+    rows = _asked(database, lambda store: store.events(EventFilter(), limit=10_000, before=None))
+    return [_as_printed(event_view(row)) for row in rows]
+
+
+def _asked(database: Path, question: Callable[[Store], Awaitable[Got]]) -> Got:
+    async def ask() -> Got:
+        async with opened(database, lease_seconds=60) as store:
+            return await question(store)
+
+    return asyncio.run(ask())
 
 
 def _as_printed(view: View) -> Event:
@@ -406,31 +420,20 @@ class Receiver:
         """What `receiver events` lists."""
         if filters or not self._database.exists():
             return self.look("events", *(filters or ("--limit", "10000")))
-        return [_as_printed(event_view(row)) for row in self._listed()]
+        return listed(self._database)
 
     def show(self, event: str) -> Event:
         """What `receiver show` says about an event."""
         if not self._database.exists():
             (shown,) = self.look("show", event)
             return shown
-        return _as_printed(event_story(self._asked(lambda store: store.event(event)), reveals=True))
+        row = _asked(self._database, lambda store: store.event(event))
+        return _as_printed(event_story(row, reveals=True))
 
     @property
     def _database(self) -> Path:
         """Where it is unless a test says otherwise."""
         return self.folder / "data" / "receiver.db"
-
-    def _listed(self) -> list[Row]:
-        return self._asked(lambda store: store.events(EventFilter(), limit=10_000, before=None))
-
-    def _asked(self, question: Callable[[Store], Awaitable[Got]]) -> Got:
-        """Ask the store as those commands do, without a process for each time that a test looks."""
-
-        async def ask() -> Got:
-            async with opened(self._database, lease_seconds=60) as store:
-                return await question(store)
-
-        return asyncio.run(ask())
 
     def settled(
         self, *, count: int, of: Collection[str] = (), seconds: float = PATIENCE_SECONDS

@@ -16,7 +16,7 @@ from threading import Thread
 from typing import Any
 
 from tests.acceptance.asking import TOKEN
-from tests.acceptance.conftest import PROGRAM, Receiver, a_video, callback, each, processes_in, until
+from tests.acceptance.conftest import PROGRAM, Receiver, a_video, callback, each, listed, processes_in, until
 
 ALL = '"video.completed", "video.failed", "video.progress", "video.unknown"'
 HOOKS = f"""
@@ -113,10 +113,7 @@ class Laptop:
 
     def events(self) -> list[dict[str, Any]]:
         """What `receiver events` lists here."""
-        command = [*PROGRAM, "--json", "events", "--limit", "10000"]
-        ended = subprocess.run(command, cwd=self.folder, capture_output=True, timeout=60, check=False)
-        assert ended.returncode == 0, ended.stderr.decode()
-        return [json.loads(line) for line in ended.stdout.splitlines()]
+        return listed(self.folder / "data" / "receiver.db")
 
     def ids(self) -> list[str]:
         """The ids of all events here, sorted."""

@@ -63,7 +63,7 @@ def test_a_worker_that_comes_shortly_before_links_expire_fetches_those_first(
 
 
 def completed(receiver: Receiver) -> list[Event]:
-    return receiver.events("--type", "video.completed", "--limit", "100")
+    return [event for event in receiver.events() if event["type"] == "video.completed"]
 
 
 @pytest.mark.fault("S10")

@@ -312,13 +312,15 @@ def test_each_mistake_says_file_function_and_mend(receivers: Callable[..., Recei
     made = {name: receivers(mistake.config) for name, mistake in MISTAKES.items()}
 
     def tried(name: str) -> list[str]:
-        """What is wrong with the answers to a mistake, at `receiver handlers` and at `receiver serve`."""
+        """What is wrong with the answers to a mistake; `serve` is asked about every third."""
         mistake, receiver = MISTAKES[name], made[name]
         receiver.handler(mistake.source)
-        listed = receiver.run("handlers", "--handlers", "hooks.py")
-        served = receiver.run("serve", "--port", "0", "--handlers", "hooks.py")
-        found = [f"{name}: {listed} is not {served}"] if listed.complaints != served.complaints else []
-        for ended in (listed, served):
+        answers = [receiver.run("handlers", "--handlers", "hooks.py")]
+        if names.index(name) % 3 == 0:  # it asks the same child
+            answers.append(receiver.run("serve", "--port", "0", "--handlers", "hooks.py"))
+        said_by_all = {tuple(ended.complaints) for ended in answers}
+        found = [f"{name}: {answers} differ"] if len(said_by_all) > 1 else []
+        for ended in answers:
             said = "".join(ended.complaints)
             is_one_clear_line = (ended.status, ended.stdout, len(ended.complaints)) == (2, "", 1)
             missing = [word for word in mistake.words if word not in said]
