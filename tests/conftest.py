@@ -1,12 +1,31 @@
-"""What every test shares: the event loop, and skips that are not tolerated where nothing may be missing."""
+"""What every test shares: the event loop, what is measured, and skips that are not tolerated everywhere."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
+
+MEASURED = frozenset(
+    {
+        "api_contents",
+        "captures",
+        "cli",
+        "demo",
+        "listen_beside",
+        "replay",
+        "repost",
+        "send",
+        "serve",
+        "submit",
+        "upkeep",
+        "videos",
+        "watches",
+    }
+)
+"""The modules of tests/acceptance whose programs are measured: between them they reach what the others do."""
 
 # How long an example takes says what else the machine was doing.
 settings.register_profile("receiver", deadline=None)
@@ -17,6 +36,17 @@ settings.load_profile("receiver")
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the program does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave the programs of most modules out of the coverage: measuring costs half as much again."""
+    folder, _, name = request.module.__name__.rpartition(".test_")
+    with pytest.MonkeyPatch.context() as patch:
+        if folder == "tests.contract" or (folder == "tests.acceptance" and name not in MEASURED):
+            for variable in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
+                patch.delenv(variable)
+        yield
 
 
 def _forbid_skip(report: pytest.TestReport | pytest.CollectReport, *, is_debian: bool) -> None:

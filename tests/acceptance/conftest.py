@@ -45,25 +45,6 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PROGRAM = (sys.executable, "-P", "-m", "receiver")
 """As the installed command does, it imports nothing from the working directory."""
 
-MEASURED = frozenset(
-    {
-        "captures",
-        "cli",
-        "confirm",
-        "demo",
-        "faults_secrets",
-        "forward",
-        "handlers_file",
-        "listen",
-        "send",
-        "serve",
-        "submit",
-        "upkeep",
-        "watches",
-    }
-)
-"""The modules whose programs are measured; between them they reach whatever the others do."""
-
 Event = dict[str, Any]
 Given = TypeVar("Given")
 Got = TypeVar("Got")
@@ -491,16 +472,6 @@ class Receiver:
     def halves(self) -> list[Path]:
         """What is being written, or was left half written."""
         return list((self.videos / ".receiver" / "partial").glob("*"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def measured(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leave the programs of most modules out of the coverage: measuring costs half as much again."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.module.__name__.rpartition(".test_")[2] not in MEASURED:
-            for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
-                patch.delenv(name)
-        yield
 
 
 @pytest.fixture
