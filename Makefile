@@ -29,8 +29,8 @@ serve: $(VENV)/.run ## Run the receiver with ./receiver.toml (written if missing
 	test -n "$$RECEIVER_CONFIG" || test -e receiver.toml || $(BIN)/receiver init
 	$(BIN)/receiver serve
 
-# Most tests wait for processes: three files of them at a time. TESTS=1 runs them one after the other.
-TESTS ?= 3
+# Most tests wait for processes: four files of them at a time. TESTS=1 runs them one after the other.
+TESTS ?= 4
 # Those that take long come first, in the order of their folders: at the end no process is left with a long one.
 SIDE_BY_SIDE := --numprocesses=$(TESTS) --dist=loadfile --no-loadscope-reorder
 
