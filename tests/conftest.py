@@ -11,6 +11,9 @@ from hypothesis import settings
 MEASURED = frozenset(
     {
         "api_contents",
+        "api_document",
+        "api_replays",
+        "api_stream",
         "captures",
         "cli",
         "demo",
