@@ -211,7 +211,9 @@ def _asked(database: Path, question: Callable[[Store], Awaitable[Got]]) -> Got:
         async with opened(database, lease_seconds=60) as store:
             return await question(store)
 
-    return asyncio.run(ask())
+    # In a thread, as the test that asks may run a loop of its own.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(ask())).result()
 
 
 def _as_printed(view: View) -> Event:
