@@ -17,6 +17,8 @@ MEASURED = frozenset(
         "captures",
         "cli",
         "demo",
+        "faults_dispatch",
+        "listen",
         "listen_beside",
         "replay",
         "repost",
