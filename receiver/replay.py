@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -51,6 +52,8 @@ class Occasion(NamedTuple):
     made_by: str
     ids: tuple[str, ...] = ()
     wanted: EventFilter | None = None
+    limit: int | None = None
+    """Of those that are wanted, so many of the newest; None = all."""
     target: str | None = None
 
 
@@ -59,8 +62,12 @@ async def choose(store: Store, occasion: Occasion) -> list[int]:
     if occasion.wanted is None:
         return sorted(await store.replays.find(occasion.ids))
     seqs: list[int] = []
-    while page := await store.replays.select(occasion.wanted, limit=_PAGE, before=seqs[-1] if seqs else None):
+    left = occasion.limit or sys.maxsize
+    while left:
+        before, size = seqs[-1] if seqs else None, min(_PAGE, left)
+        page = await store.replays.select(occasion.wanted, limit=size, before=before)
         seqs += page
+        left = left - len(page) if page else 0
     return seqs[::-1]
 
 
@@ -108,7 +115,8 @@ async def begin(
 ) -> Standing:
     """Put a replay on record before anything is done; `now` is in unix milliseconds."""
     replay = ids.replay_id(now, random(ids.RANDOM_BYTES))
-    wanted = {name: value for name, value in (occasion.wanted or EventFilter())._asdict().items() if value}
+    chosen = {**(occasion.wanted or EventFilter())._asdict(), "limit": occasion.limit}
+    wanted = {name: value for name, value in chosen.items() if value is not None}
     said: dict[str, object] = {"ids": list(occasion.ids)} if occasion.wanted is None else {"filter": wanted}
     if wish is not None:
         said |= {"handlers": list(wish.handlers), "again": wish.again}
@@ -136,7 +144,7 @@ async def run(
     try:
         for start in range(0, len(events), size):
             batch = events[start : start + size]
-            if not await _in_time(tempo, len(batch), stop):
+            if not await tempo.wait(len(batch), stop=stop):
                 break
             made = await store.replays.make(standing.replay, batch, wish)
             standing = standing._replace(events=standing.events + len(batch), jobs=standing.jobs + made.jobs)
@@ -144,17 +152,3 @@ async def run(
     finally:
         await store.replays.end(standing.replay, is_through=standing.is_through)
     return standing
-
-
-async def _in_time(tempo: Tempo, count: int, stop: asyncio.Event | None) -> bool:
-    """Wait for the next batch's turn; False when the replay is to stop."""
-    if stop is None:
-        await tempo.wait(count)
-        return True
-    waiting, stopping = asyncio.ensure_future(tempo.wait(count)), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-        stopping.cancel()
-    return not stop.is_set()

@@ -21,7 +21,7 @@ from receiver.replay import Standing
 from receiver.sources.base import Source
 from receiver.store.base import Store
 from receiver.store.values import Row
-from receiver.tempo import Tempo
+from receiver.tempo import Tempo, pause
 from receiver.upload import Upload
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ TRY_AGAIN = frozenset({408, 425, 429}) | frozenset(range(500, 600))
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
 _ANSWER_BYTES = 64 * 1024
 _EVENTS_AT_ONCE = 50
+_LAST_SECONDS = 3.0
+"""How long a request that is under way may still take after a stop."""
 _OK = range(200, 300)
 
 
@@ -101,26 +103,43 @@ class Reposting:
     ) -> Standing:
         """Post every delivery of these events (`seq`), in their order; what becomes of it goes on record.
 
-        When `stop` is set it ends after the request under way. What is posted to the very receiver whose
-        deliveries these are makes new ones: those are not posted again, or there would be no end.
+        When `stop` is set it ends after the request under way, or without its answer when that takes too
+        long. What is posted to the very receiver whose deliveries these are makes new ones: those are not
+        posted again, or there would be no end.
         """
         through = await store.copies.newest()
         try:
             for start in range(0, len(events), _EVENTS_AT_ONCE):
                 batch = events[start : start + _EVENTS_AT_ONCE]
                 async for row, number, is_last in numbered(store, batch, through=through):
-                    if stop.is_set():
+                    if not await self._tempo.wait(stop=stop):
                         return standing
-                    await self._tempo.wait()
-                    posted = await self.post(row, number)
-                    standing = await _noted(store, standing, posted, is_last=is_last)
+                    posted = await self._post_in_time(row, number, stop)
+                    is_done = posted.is_accepted or not stop.is_set()
+                    standing = await _noted(store, standing, posted, is_last=is_last and is_done)
                     told(posted, standing)
+                    if not is_done:
+                        return standing
+                standing = await _passed_over(store, standing, start + len(batch))
         finally:
             await store.replays.end(standing.replay, is_through=standing.is_through)
         return standing
 
-    async def post(self, row: Row, number: int) -> Posted:
-        """Post one delivery, a row of `copies.give`."""
+    async def _post_in_time(self, row: Row, number: int, stop: asyncio.Event) -> Posted:
+        """Post one delivery; when there is a stop, its request has little time left."""
+        posting = asyncio.ensure_future(self.post(row, number, stop=stop))
+        try:
+            if not await pause(asyncio.wait([posting]), stop=stop):
+                await asyncio.wait([posting], timeout=_LAST_SECONDS)
+            if posting.done():
+                return posting.result()
+        finally:
+            posting.cancel()
+        error = "it was stopped before there was an answer"
+        return Posted(row["event"], number, row["verdict"], row["bytes"], None, _LAST_SECONDS, 1, error)
+
+    async def post(self, row: Row, number: int, *, stop: asyncio.Event | None = None) -> Posted:
+        """Post one delivery, a row of `copies.give`; after a stop nothing is tried again."""
         posted = Posted(row["event"], number, row["verdict"], row["bytes"], None, 0.0, 0, None)
         try:
             source = self._source(row)
@@ -128,8 +147,8 @@ class Reposting:
             return posted._replace(error=str(error))
         wait = _FIRST_WAIT_SECONDS
         for _ in range(1 + self._retries):
-            if posted.requests:
-                await asyncio.sleep(wait)
+            if posted.requests and not await pause(asyncio.sleep(wait), stop=stop):
+                break
             began = time.monotonic()
             posted, asked = await self._try(row, source, posted)
             posted = posted._replace(seconds=round(time.monotonic() - began, 3), requests=posted.requests + 1)
@@ -189,6 +208,14 @@ async def _noted(store: Store, standing: Standing, posted: Posted, *, is_last: b
         jobs=standing.jobs + 1,
         failed=standing.failed + counts["failed"],
     )
+
+
+async def _passed_over(store: Store, standing: Standing, through: int) -> Standing:
+    """Count the events that have been removed since they were chosen: there is nothing to post."""
+    removed = through - standing.events
+    if removed:
+        await store.replays.count(standing.replay, events=removed, jobs=0, failed=0)
+    return standing._replace(events=through)
 
 
 async def numbered(

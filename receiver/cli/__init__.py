@@ -88,9 +88,19 @@ def cli(ctx: click.Context, config: str | None, as_json: bool) -> None:
 
 def main() -> None:
     """Run a command. Exit status: 0 fine, 1 it did not work, 2 wrong usage or configuration."""
+    _open_missing_streams()
     if isinstance(sys.stdout, TextIOWrapper):  # what a terminal has no letters for is escaped there
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_status_of_command())
+
+
+def _open_missing_streams() -> None:
+    """Have all three, whichever the caller has closed: else the next file that is opened gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode))
 
 
 def _status_of_command() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from receiver.cli import consent
 from receiver.cli.events import with_store
 from receiver.cli.filters import filters
 from receiver.cli.options import Common, Rate, Text, common, specs
-from receiver.cli.output import local, now_ms
+from receiver.cli.output import now_ms
 from receiver.cli.plans import show_plan, show_requests
-from receiver.cli.progress import bar, is_terminal, until_interrupted
-from receiver.cli.replays import INTERRUPTED, tell
+from receiver.cli.progress import bar, until_interrupted
+from receiver.cli.replays import INTERRUPTED, tell, tell_where
 from receiver.errors import UsageError
 
 if TYPE_CHECKING:
     import httpx
 
     from receiver.record import Wish
-    from receiver.replay import Forecast, Occasion
+    from receiver.replay import Occasion, Standing
     from receiver.settings import Settings
     from receiver.store.base import Store
     from receiver.store.values import Row
@@ -51,6 +51,7 @@ class _Order:
 @click.command
 @click.argument("events", nargs=-1, type=Text(), metavar="[EVENT… | FILE]")
 @filters
+@click.option("--limit", type=click.IntRange(1), help="Of those, so many of the newest.")
 @click.option("--all", "is_all", is_flag=True, help="All events.")
 @click.option(
     "--handler",
@@ -80,6 +81,7 @@ def replay(
     options: Common,
     *,
     events: tuple[str, ...],
+    limit: int | None,
     is_all: bool,
     named: tuple[str, ...],
     again: bool,
@@ -106,7 +108,7 @@ def replay(
     file = _file(events)
     order = _Order(
         options,
-        _occasion(events[1:] if file else events, is_all, wanted, target, is_file=file is not None),
+        _occasion(events[1:] if file else events, is_all, wanted, limit, target, is_file=file is not None),
         named,
         again,
         specs,
@@ -138,18 +140,24 @@ def _file(events: tuple[str, ...]) -> Path | None:
 
 
 def _occasion(
-    events: tuple[str, ...], is_all: bool, wanted: dict[str, Any], target: str | None, *, is_file: bool
+    events: tuple[str, ...],
+    is_all: bool,
+    wanted: dict[str, Any],
+    limit: int | None,
+    target: str | None,
+    *,
+    is_file: bool,
 ) -> Occasion:
     from receiver.replay import Occasion
     from receiver.store.values import EventFilter
 
-    is_filtered = any(value is not None for value in wanted.values())
+    is_filtered = any(value is not None for value in (*wanted.values(), limit))
     if not (events or is_filtered or is_all or is_file):
         raise UsageError("which events? Name some, or choose them (--source, --since, …), or say --all")
     if bool(events) + is_filtered + is_all > 1:
         raise UsageError("say which events in one way: by their ids, by filters, or --all")
     shown = None if target is None else target.partition("?")[0]
-    return Occasion(made_by(), events, None if events else EventFilter(**wanted), shown)
+    return Occasion(made_by(), events, None if events else EventFilter(**wanted), limit, shown)
 
 
 def made_by() -> str:
@@ -198,7 +206,7 @@ async def _post(order: _Order, config: Settings, store: Store) -> int:
         await show_requests(store, seqs, as_json=order.options.as_json)
         return 0
     if len(seqs) > 1 and not order.is_sure:
-        _ask(len(seqs), f"post the bodies of {len(seqs):,} events to {order.target.host}?")
+        consent.ask(len(seqs), f"post the bodies of {len(seqs):,} events to {order.target.host}?")
     return await repost(
         order.options,
         config,
@@ -220,7 +228,7 @@ async def _run(order: _Order, config: Settings, store: Store) -> int:
         await show_plan(store, seqs, wish, as_json=order.options.as_json)
         return 0
     if len(seqs) > 1 and not order.is_sure:
-        _ask(len(seqs), "replay them?", await foresee(store, seqs, wish))
+        consent.ask(len(seqs), "replay them?", await foresee(store, seqs, wish))
     return await _make(order, store, seqs, wish)
 
 
@@ -251,33 +259,39 @@ def check_names(named: Sequence[str], known: Sequence[str]) -> None:
             raise UsageError(f"--handler: there is no handler {name!r}; {near}")
 
 
-def _ask(count: int, question: str, forecast: Forecast | None = None) -> None:
-    """Let somebody say yes to so many. Raise UsageError where nobody can, and Abort for a no."""
-    if not is_terminal(sys.stdin):
-        raise UsageError(f"{count:,} events: say --yes, as there is nobody to ask")
-    if forecast is not None:
-        click.echo(f"{count:,} events, of which {forecast.events:,} get new jobs", err=True)
-        for handler, jobs in forecast.jobs.items():
-            click.echo(f"  {jobs:,} × {handler}", err=True)
-        for reason, jobs in forecast.left.items():
-            click.echo(f"  {jobs:,} not again: {reason}", err=True)
-    click.confirm(question, abort=True, err=True)
-
-
 async def _make(order: _Order, store: Store, seqs: Sequence[int], wish: Wish) -> int:
     from receiver import replay as replaying
 
     as_json = order.options.as_json
-    begun = await replaying.begin(
-        store, order.occasion, selected=len(seqs), wish=wish, now=now_ms(), random=os.urandom
-    )
     with until_interrupted() as stop, bar("replaying", len(seqs), is_shown=not as_json) as show:
+        begun = await replaying.begin(
+            store, order.occasion, selected=len(seqs), wish=wish, now=now_ms(), random=os.urandom
+        )
         standing = await replaying.run(
             store, seqs, wish, begun, rate=order.rate, stop=stop, told=lambda standing: show(standing.events)
         )
     tell(standing, as_json=as_json, what="jobs")
+    await _tell_who_runs(order, store, standing, wish)
     if standing.is_through:
         return 0
-    for at in await store.replays.plan([seqs[standing.events]], wish):
-        click.echo(f"stopped before event {at['id']}, received {local(at['received_at'])}", err=True)
+    await tell_where(store, seqs, standing)
     return INTERRUPTED
+
+
+async def _tell_who_runs(order: _Order, store: Store, standing: Standing, wish: Wish) -> None:
+    """Say what an operator would otherwise wait for in vain."""
+    from receiver.store.remote import Remote
+
+    if not standing.jobs:
+        if standing.events:
+            click.echo("nothing was to be run again; --dry-run says why", err=True)
+    elif not isinstance(store, Remote):
+        click.echo("no server runs: the jobs wait until one is started", err=True)
+    elif not (await store.status())["workers"]:
+        click.echo("the server has no worker: the jobs wait until there is one", err=True)
+    elif order.specs:
+        known = {card["name"] for card in await store.published()}
+        strange = [card["name"] for card in wish.cards if card["name"] not in known]
+        if strange:
+            told = ", ".join(strange)
+            click.echo(f"the server does not load {told}: jobs of it wait for a worker that does", err=True)

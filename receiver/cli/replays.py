@@ -14,7 +14,10 @@ from receiver.cli.output import brief, iso, json_line, local, now_ms, table
 from receiver.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from receiver.replay import Standing
+    from receiver.store.base import Store
     from receiver.store.values import Row
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -76,3 +79,11 @@ def tell(standing: Standing, *, as_json: bool, what: str) -> None:
         else (f"{standing.events:,} of {standing.selected:,} events")
     )
     click.echo(f"{standing.replay}: {standing.jobs:,} {what} of {of}")
+
+
+async def tell_where(store: Store, seqs: Sequence[int], standing: Standing) -> None:
+    """Say before which of its events a replay ended."""
+    from receiver.record import Wish
+
+    for at in await store.replays.plan([seqs[standing.events]], Wish(())):
+        click.echo(f"stopped before event {at['id']}, received {local(at['received_at'])}", err=True)
