@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -20,6 +21,9 @@ from receiver.store.values import EventFilter
 from receiver.tempo import Tempo
 
 _PAGE = 5000
+_FEWEST_EVENTS = 100
+_SHORT_SECONDS = 0.008
+"""What a batch may take: who is acknowledged meanwhile waits for it."""
 _VIAS = ("callback", "poll", "import")
 
 
@@ -139,16 +143,23 @@ async def run(
 
     When `stop` is set it ends after the batch under way. However it ends, the record says how far it came.
     """
-    tempo = Tempo(rate)
-    size = tempo.batch(MOST_EVENTS)
+    tempo, size = Tempo(rate), _FEWEST_EVENTS
     try:
-        for start in range(0, len(events), size):
-            batch = events[start : start + size]
+        while batch := events[standing.events : standing.events + tempo.batch(size)]:
             if not await tempo.wait(len(batch), stop=stop):
                 break
+            began = time.monotonic()
             made = await store.replays.make(standing.replay, batch, wish)
+            size = next_size(size, time.monotonic() - began)
             standing = standing._replace(events=standing.events + len(batch), jobs=standing.jobs + made.jobs)
             told(standing)
     finally:
         await store.replays.end(standing.replay, is_through=standing.is_through)
     return standing
+
+
+def next_size(size: int, seconds: float) -> int:
+    """How many events the next batch has, by how long the last one took: a machine may be busy or not."""
+    if seconds < _SHORT_SECONDS:
+        return min(MOST_EVENTS, size * 2)
+    return max(_FEWEST_EVENTS, size // 2) if seconds > 2 * _SHORT_SECONDS else size

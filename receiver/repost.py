@@ -32,7 +32,6 @@ _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
 _ANSWER_BYTES = 64 * 1024
 _EVENTS_AT_ONCE = 50
 _LAST_SECONDS = 3.0
-"""How long a request that is under way may still take after a stop."""
 _OK = range(200, 300)
 
 
@@ -84,12 +83,15 @@ class Reposting:
         fetcher: Fetcher,
         retries: int = 0,
         rate: float | None = None,
+        last_seconds: float = _LAST_SECONDS,
     ) -> None:
+        """`last_seconds` is what a request that is under way may still take after a stop."""
         self._target = target
         self._sources = sources
         self._bodies = bodies
         self._fetcher = fetcher
         self._retries = retries
+        self._last_seconds = last_seconds
         self._tempo = Tempo(rate)
 
     async def run(
@@ -130,13 +132,13 @@ class Reposting:
         posting = asyncio.ensure_future(self.post(row, number, stop=stop))
         try:
             if not await pause(asyncio.wait([posting]), stop=stop):
-                await asyncio.wait([posting], timeout=_LAST_SECONDS)
+                await asyncio.wait([posting], timeout=self._last_seconds)
             if posting.done():
                 return posting.result()
         finally:
             posting.cancel()
         error = "it was stopped before there was an answer"
-        return Posted(row["event"], number, row["verdict"], row["bytes"], None, _LAST_SECONDS, 1, error)
+        return Posted(row["event"], number, row["verdict"], row["bytes"], None, self._last_seconds, 1, error)
 
     async def post(self, row: Row, number: int, *, stop: asyncio.Event | None = None) -> Posted:
         """Post one delivery, a row of `copies.give`; after a stop nothing is tried again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from receiver.errors import Unavailable
 from receiver.record import Wish
 from receiver.replay import Occasion, Standing
 from receiver.store.base import Store
+from receiver.store.replays import MOST_EVENTS
 from receiver.store.values import EventFilter
 from tests.contract.stand import (
     AGES_AGO,
@@ -80,10 +82,42 @@ async def test_every_step_is_told_and_a_stop_ends_it_after_the_batch_under_way(s
 
     standing = await replay.run(store, seqs, WISH, await begun(store, 1200), stop=stop, told=told)
 
-    assert steps == [500, 1000]
-    assert (standing.events, standing.jobs, standing.is_through) == (1000, 2000, False)
+    first, second = steps
+    assert 0 < first < second <= first + MOST_EVENTS
+    assert (standing.events, standing.jobs, standing.is_through) == (second, 2 * second, False)
     (row,) = await store.replays.last()
-    assert (row["status"], row["events"], row["jobs"], row["selected"]) == ("stopped", 1000, 2000, 1200)
+    assert (row["status"], row["events"], row["jobs"], row["selected"]) == (
+        "stopped",
+        second,
+        2 * second,
+        1200,
+    )
+
+
+@pytest.mark.anyio
+async def test_no_more_than_the_newest_are_chosen_when_that_is_said(store: Store) -> None:
+    await recorded(store, 3)
+
+    newest = EVERYTHING._replace(limit=2)
+    standing = await replay.begin(store, newest, selected=2, wish=WISH, now=AGES_AGO, random=os.urandom)
+
+    assert await replay.choose(store, newest) == [2, 3]
+    assert await replay.choose(store, newest._replace(limit=9)) == [1, 2, 3]
+    (row,) = await store.replays.last(prefix=standing.replay)
+    assert json.loads(row["wanted"])["filter"] == {"limit": 2}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes"), [(0.001, [200, 400, 500]), (0.01, [100, 100, 100]), (1.0, [100, 100, 100])]
+)
+def test_batches_become_as_large_as_they_are_quick(seconds: float, sizes: list[int]) -> None:
+    found, size = list[int](), 100
+    for _ in sizes:
+        size = replay.next_size(size, seconds)
+        found.append(size)
+
+    assert found == sizes
+    assert replay.next_size(500, 1.0) == 250
 
 
 @pytest.mark.anyio
@@ -114,15 +148,18 @@ async def test_a_rate_caps_a_replay_of_ten_thousand(store: Store) -> None:
 async def test_a_replay_that_fails_says_on_record_how_far_it_came(store: Store) -> None:
     await recorded(store, 600)
     seqs = await replay.choose(store, EVERYTHING)
+    steps = list[int]()
 
     def told(standing: Standing) -> None:
+        steps.append(standing.events)
         raise Unavailable("as if the store were away")
 
     with pytest.raises(Unavailable):
         await replay.run(store, seqs, WISH, await begun(store, 600), told=told)
 
     (row,) = await store.replays.last()
-    assert (row["status"], row["events"]) == ("stopped", 500)
+    assert (row["status"], [row["events"]]) == ("stopped", steps)
+    assert 0 < row["events"] < 600
 
 
 @pytest.mark.anyio

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from receiver.tempo import Tempo
+from receiver.tempo import Tempo, pause
 
 
 class Clock:
@@ -59,3 +61,19 @@ async def test_time_that_was_lost_is_not_made_up_for() -> None:
 @pytest.mark.parametrize(("rate", "batch"), [(0.5, 1), (10, 1), (100, 10), (1_000_000, 500)])
 def test_a_batch_is_a_tenth_of_a_second_long(rate: float, batch: int) -> None:
     assert Tempo(rate).batch(500) == batch
+
+
+@pytest.mark.anyio
+async def test_nobody_waits_past_a_stop() -> None:
+    stop, tempo = asyncio.Event(), Tempo(1 / 3600)
+    assert await tempo.wait(stop=stop)
+
+    waiting = asyncio.create_task(tempo.wait(stop=stop))
+    await asyncio.sleep(0)
+    stop.set()
+
+    async with asyncio.timeout(10):
+        assert not await waiting
+        assert not await pause(asyncio.sleep(3600), stop=stop)
+    assert not await Tempo(None).wait(stop=stop)
+    assert await pause(asyncio.sleep(0), stop=None)

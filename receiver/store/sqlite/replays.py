@@ -22,7 +22,8 @@ from receiver.store.values import EventFilter, Row
 if TYPE_CHECKING:
     from receiver.replanning import Replanned, Replanner
 
-_PLANNED_AT_ONCE = 1000
+_PLANNED_AT_ONCE = 200
+"""So that nobody who is acknowledged waits for a plan."""
 
 
 class Replays:
