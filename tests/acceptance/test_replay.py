@@ -92,13 +92,16 @@ def test_what_failed_runs_again_beside_the_old_jobs_and_is_marked(broken: Receiv
         {"probe": "v1", "saw": replay},
     ]
     assert first["replay"] is None
-    assert broken.run("replay", event).stdout.endswith(": 0 jobs of 1 events\n"), "all is done by now"
+    again = broken.run("replay", event)
+    assert again.stdout.endswith(": 0 jobs of 1 events\n"), "all is done by now"
+    assert again.complaints == ["nothing was to be run again; --dry-run says why"]
 
 
 def test_a_handler_that_is_done_runs_again_only_when_it_is_named_or_with_again(broken: Receiver) -> None:
     event = event_of(broken, "v2")["id"]
 
-    assert "1 jobs of 1 events" in broken.run("replay", event[:20], "--handler", "hooks.fine").stdout
+    ended = broken.run("replay", event[:20], "--handler", "hooks.fine")
+    assert ("1 jobs of 1 events" in ended.stdout, ended.complaints) == (True, [])
     (planned,) = broken.look("replay", event, "--again", "--dry-run")
 
     assert planned["jobs"] == [
@@ -127,6 +130,7 @@ def test_a_dry_run_says_what_would_run_on_what_and_changes_nothing(broken: Recei
     [
         ([], "which events?"),
         (["--state", "dead", "--all"], "in one way"),
+        (["--limit", "1", "--all"], "in one way"),
         (["evt_1", "--all"], "in one way"),
         (["--all"], "3 events: say --yes, as there is nobody to ask"),
         (["--all", "--handler", "hooks.sav"], 'did you mean "hooks.save"?'),
@@ -151,16 +155,22 @@ def test_an_id_that_nobody_has_is_told(broken: Receiver) -> None:
 
 @pytest.mark.fault("W5")
 def test_more_than_one_event_is_asked_for_with_the_counts(broken: Receiver) -> None:
-    for answer, is_done in ((b"n\n", False), (b"y\n", True)):
-        shown = _on_a_terminal(broken, ["replay", "--state", "dead"], answer)
+    command = [*PROGRAM, "--config", str(broken.config), "replay", "--all"]
+    closed = subprocess.run(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *command], check=False, timeout=60)
+    assert closed.returncode == 2, "who has closed the input is nobody to ask"
+    for answer, status in ((b"n\n", 1), (signal.SIGINT, 130), (b"y\n", 0)):
+        shown, ended = _on_a_terminal(broken, ["replay", "--state", "dead"], answer)
         assert "3 events, of which 3 get new jobs" in shown
         assert "3 × hooks.save" in shown
         assert "3 not again: it is done" in shown
-        assert len(broken.look("replays")) == is_done
+        assert ended == status
+        assert len(broken.look("replays")) == (status == 0)
 
 
-def _on_a_terminal(receiver: Receiver, arguments: list[str], answer: bytes) -> str:
-    """Run a command on a terminal of its own, type something, and give what was shown."""
+def _on_a_terminal(
+    receiver: Receiver, arguments: list[str], answer: bytes | signal.Signals
+) -> tuple[str, int]:
+    """Run a command on a terminal of its own, answer, and give what was shown and the exit status."""
     own, its = pty.openpty()
     command = [*PROGRAM, "--config", str(receiver.config), *arguments]
     with subprocess.Popen(command, cwd=receiver.folder, stdin=its, stdout=its, stderr=its) as process:
@@ -168,15 +178,18 @@ def _on_a_terminal(receiver: Receiver, arguments: list[str], answer: bytes) -> s
         shown = b""
         while b"[y/N]" not in shown:
             shown += os.read(own, 1000)
-        os.write(own, answer)
+        if isinstance(answer, bytes):
+            os.write(own, answer)
+        else:
+            process.send_signal(answer)
         try:
             while piece := os.read(own, 1000):
                 shown += piece
         except OSError:  # the other end is closed
             pass
         os.close(own)
-        process.wait(20)
-    return shown.decode()
+        status = process.wait(20)
+    return shown.decode(), status
 
 
 def test_a_replay_is_on_record_with_who_when_and_what(broken: Receiver) -> None:
@@ -236,7 +249,9 @@ def test_without_a_server_the_jobs_wait_for_one(receivers: Callable[..., Receive
     receiver.stop()
     (receiver.folder / "mended").touch()
 
-    assert receiver.run("replay", "--all", "--yes").stdout.endswith(": 2 jobs of 1 events\n")
+    ended = receiver.run("replay", "--all", "--yes")
+    assert ended.stdout.endswith(": 2 jobs of 1 events\n")
+    assert ended.complaints == ["no server runs: the jobs wait until one is started"]
 
     receiver.start()
     receiver.settled(count=1)
@@ -251,5 +266,7 @@ def test_handlers_that_the_server_does_not_have_are_named_by_handlers(broken: Re
     event = event_of(broken, "v1")["id"]
 
     planned = broken.look("replay", event, "--handlers", "later.py", "--dry-run")
+    ended = broken.run("replay", event, "--handlers", "later.py")
 
     assert [job["handler"] for job in planned[0]["jobs"]] == ["later.more"]
+    assert ended.complaints == ["the server does not load later.more: jobs of it wait for a worker that does"]

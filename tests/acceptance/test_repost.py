@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook
 
-from tests.acceptance.conftest import KEY, ORGANIZATION, PROGRAM, Receiver, a_video, callback, sha256, until
+from tests.acceptance.conftest import KEY, ORGANIZATION, PROGRAM, Receiver, a_video, callback, sha256
 from tests.sink import said, sinking
 
 ROTATED = "key_rotated_9876543210"
@@ -175,19 +175,25 @@ def test_ctrl_c_ends_it_after_the_request_under_way_and_says_where(recorded: Rec
             "--to",
             sink.base,
             "--rate",
-            "20/m",
+            "1/h",
             "--config",
             recorded.config,
         ]
         with subprocess.Popen(
-            [*PROGRAM, *map(str, command)], cwd=recorded.folder, stdout=subprocess.PIPE, text=True
+            [*PROGRAM, *map(str, command)],
+            cwd=recorded.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
-            until(lambda: len(sink.requests) >= 2)
+            assert process.stdout is not None
+            line = process.stdout.readline()  # of the first request; the next one is an hour away
             process.send_signal(signal.SIGINT)
-            told, _ = process.communicate(timeout=20)
+            told, complaint = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert f"{len(sink.requests)} requests of " in told
-    assert " of 3 events" in told
+    assert line.startswith("204 ")
+    assert "1 requests of 1 of 3 events" in told
+    assert f"stopped before event {recorded.events('--video', 'large')[0]['id']}" in complaint
     assert recorded.look("replays")[0]["status"] == "stopped"
 
 
