@@ -151,9 +151,11 @@ class Reposting:
         for _ in range(1 + self._retries):
             if posted.requests and not await pause(asyncio.sleep(wait), stop=stop):
                 break
-            began = time.monotonic()
+            began, before = time.monotonic(), posted.requests
             posted, asked = await self._try(row, source, posted)
-            posted = posted._replace(seconds=round(time.monotonic() - began, 3), requests=posted.requests + 1)
+            posted = posted._replace(seconds=round(time.monotonic() - began, 3))
+            if posted.requests == before:  # there is nothing to send, or nobody to whom it may be sent
+                break
             if posted.is_accepted or (posted.status is not None and posted.status not in TRY_AGAIN):
                 break
             wait = asked if asked is not None else min(2 * wait, _LONGEST_WAIT_SECONDS)
@@ -178,14 +180,21 @@ class Reposting:
                     return posted._replace(
                         error=f"a source of kind {source.kind} sends no such callback"
                     ), None
-                async with self._fetcher.exchange("POST", self._target, headers, Upload(body)) as answer:
+                # The operator has named the target, as with `listen`: it may be in a network of theirs.
+                async with self._fetcher.exchange(
+                    "POST", self._target, headers, Upload(body), allow_private=True
+                ) as answer:
                     with suppress(Hopeless, Unfinished):
                         await answer.read(limit=_ANSWER_BYTES)  # so that its connection can be used again
                     wait = retry_after_seconds(answer.headers.get("retry-after"), now=datetime.now(UTC))
+                    posted = posted._replace(requests=posted.requests + 1)
                     return posted._replace(status=answer.status, error=_phrase(answer.status)), wait
             except FileNotFoundError:
-                return posted._replace(error="the body is gone"), None
+                return posted._replace(status=None, error="the body is gone"), None
+            except Hopeless as error:
+                return posted._replace(status=None, error=str(error)), None
             except VideoError as error:
+                posted = posted._replace(requests=posted.requests + 1)
                 return posted._replace(status=None, error=str(error)), None
 
     def _open(self, row: Row) -> BinaryIO:

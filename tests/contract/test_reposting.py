@@ -106,3 +106,34 @@ async def test_events_that_have_been_removed_since_they_were_chosen_are_passed_o
     assert (standing.events, standing.jobs, standing.is_through) == (4, 2, True)
     (row,) = await store.replays.last()
     assert (row["status"], row["events"], row["jobs"]) == ("finished", 4, 2)
+
+
+@pytest.mark.anyio
+async def test_what_can_not_be_sent_is_not_tried_again(
+    store: Store, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    await store.record(arrival("v1", body=None, body_sha256="0" * 64, payload="{}", strings="[]"))
+    (row,) = await store.copies.give([1], limit=1)
+    with sinking() as sink:
+        posted = await reposting(fetcher, sink.base, tmp_path, retries=3).post(row, 1)
+
+        assert (posted.status, posted.requests, posted.error) == (None, 0, "the body is gone")
+        assert sink.requests == []
+
+
+@pytest.mark.anyio
+@pytest.mark.fault("S13")
+async def test_the_operators_own_network_may_be_named_but_not_where_clouds_keep_their_keys(
+    store: Store, tmp_path: Path
+) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["10.0.0.1", "169.254.169.254"]
+
+    await store.record(arrival("v1"))
+    (row,) = await store.copies.give([1], limit=1)
+    fetcher = Fetcher(max_bytes=1, resolver=resolve)
+    posted = await reposting(fetcher, "https://staging.example/", tmp_path, retries=3).post(row, 1)
+    await fetcher.aclose()
+
+    assert posted.error == "the host's address is neither a public nor a private one"
+    assert posted.requests == 0
