@@ -6,24 +6,28 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import orjson
 
 from receiver import ids
+from receiver.errors import NotFound, StoreDown
 from receiver.model import EVENT_TYPES
 from receiver.record import First, Wish
 from receiver.sources.base import Source
 from receiver.store.base import Store
-from receiver.store.replays import MOST_EVENTS, Begun
+from receiver.store.replays import MOST_EVENTS, Begun, Place
 from receiver.store.values import EventFilter
-from receiver.tempo import Tempo
+from receiver.tempo import Tempo, pause
 
 _PAGE = 5000
 _FEWEST_EVENTS = 100
 _SHORT_SECONDS = 0.008
 """What a batch may take: who is acknowledged meanwhile waits for it."""
+_LOOK_SECONDS, _PATIENCE_SECONDS = 0.25, 30.0
+"""How often, and for how long, a store that went away is looked for."""
 _VIAS = ("callback", "poll", "import")
 
 
@@ -39,6 +43,11 @@ class Standing(NamedTuple):
     """New jobs, or requests that were sent."""
     failed: int = 0
     """Requests that were not accepted."""
+
+    @property
+    def place(self) -> Place:
+        """Where it stands on record."""
+        return self.events, self.jobs
 
     @property
     def is_through(self) -> bool:
@@ -149,12 +158,51 @@ async def run(
             if not await tempo.wait(len(batch), stop=stop):
                 break
             began = time.monotonic()
-            made = await store.replays.make(standing.replay, batch, wish)
+            standing = await lasting(store, standing, partial(_make, store, batch, wish), stop=stop)
             size = next_size(size, time.monotonic() - began)
-            standing = standing._replace(events=standing.events + len(batch), jobs=standing.jobs + made.jobs)
             told(standing)
     finally:
         await store.replays.end(standing.replay, is_through=standing.is_through)
+    return standing
+
+
+async def _make(store: Store, batch: Sequence[int], wish: Wish, standing: Standing) -> Standing:
+    made = await store.replays.make(standing.replay, batch, wish, at=standing.place)
+    return standing._replace(events=standing.events + len(batch), jobs=standing.jobs + made.jobs)
+
+
+async def lasting(
+    store: Store,
+    standing: Standing,
+    step: Callable[[Standing], Awaitable[Standing]],
+    *,
+    stop: asyncio.Event | None = None,
+    patience_seconds: float = _PATIENCE_SECONDS,
+) -> Standing:
+    """Take a step that goes on record, exactly once, whatever becomes of the store meanwhile.
+
+    A store that went away is waited for; its record says then whether the step was taken. Raise StoreDown
+    when it stays away, or there is a stop.
+    """
+    gives_up_at: float | None = None
+    while True:
+        try:
+            if gives_up_at is not None and (found := await _stands(store, standing)) != standing:
+                return found
+            return await step(standing)
+        except StoreDown:
+            gives_up_at = gives_up_at or time.monotonic() + patience_seconds
+            if time.monotonic() > gives_up_at or not await pause(asyncio.sleep(_LOOK_SECONDS), stop=stop):
+                raise
+        except NotFound:  # unless the first one came late, not never
+            if gives_up_at is None or (found := await _stands(store, standing)) == standing:
+                raise
+            return found
+
+
+async def _stands(store: Store, standing: Standing) -> Standing:
+    for row in await store.replays.last(prefix=standing.replay, limit=1):
+        return standing._replace(events=row["events"], jobs=row["jobs"], failed=row["failed"])
     return standing
 
 

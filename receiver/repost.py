@@ -17,7 +17,7 @@ from receiver import egress
 from receiver.bodies import Bodies
 from receiver.errors import Hopeless, Unfinished, UsageError, VideoError
 from receiver.fetch import Fetcher, retry_after_seconds
-from receiver.replay import Standing
+from receiver.replay import Standing, lasting
 from receiver.sources.base import Source
 from receiver.store.base import Store
 from receiver.store.values import Row
@@ -212,21 +212,24 @@ def _phrase(status: int) -> str | None:
 
 
 async def _noted(store: Store, standing: Standing, posted: Posted, *, is_last: bool) -> Standing:
-    counts = {"events": int(is_last), "jobs": 1, "failed": int(not posted.is_accepted)}
-    await store.replays.count(standing.replay, **counts)
-    return standing._replace(
-        events=standing.events + counts["events"],
-        jobs=standing.jobs + 1,
-        failed=standing.failed + counts["failed"],
-    )
+    return await _counted(store, standing, events=int(is_last), jobs=1, failed=int(not posted.is_accepted))
+
+
+async def _counted(store: Store, standing: Standing, *, events: int, jobs: int, failed: int) -> Standing:
+    async def count(standing: Standing) -> Standing:
+        counts = {"events": events, "jobs": jobs, "failed": failed}
+        await store.replays.count(standing.replay, **counts, at=standing.place)
+        return standing._replace(
+            events=standing.events + events, jobs=standing.jobs + jobs, failed=standing.failed + failed
+        )
+
+    return await lasting(store, standing, count)
 
 
 async def _passed_over(store: Store, standing: Standing, through: int) -> Standing:
     """Count the events that have been removed since they were chosen: there is nothing to post."""
     removed = through - standing.events
-    if removed:
-        await store.replays.count(standing.replay, events=removed, jobs=0, failed=0)
-    return standing._replace(events=through)
+    return await _counted(store, standing, events=removed, jobs=0, failed=0) if removed else standing
 
 
 async def numbered(

@@ -19,7 +19,7 @@ from receiver.cli.options import Common, Rate, Text, common, specs
 from receiver.cli.output import now_ms
 from receiver.cli.plans import show_plan, show_requests
 from receiver.cli.progress import bar, until_interrupted
-from receiver.cli.replays import INTERRUPTED, tell, tell_where
+from receiver.cli.replays import INTERRUPTED, reached, tell_where
 from receiver.errors import UsageError
 
 if TYPE_CHECKING:
@@ -263,14 +263,20 @@ async def _make(order: _Order, store: Store, seqs: Sequence[int], wish: Wish) ->
     from receiver import replay as replaying
 
     as_json = order.options.as_json
-    with until_interrupted() as stop, bar("replaying", len(seqs), is_shown=not as_json) as show:
+    with until_interrupted() as stop:
         begun = await replaying.begin(
             store, order.occasion, selected=len(seqs), wish=wish, now=now_ms(), random=os.urandom
         )
-        standing = await replaying.run(
-            store, seqs, wish, begun, rate=order.rate, stop=stop, told=lambda standing: show(standing.events)
-        )
-    tell(standing, as_json=as_json, what="jobs")
+        with (
+            reached(begun, as_json=as_json, what="jobs") as reach,
+            bar("replaying", len(seqs), is_shown=not as_json) as show,
+        ):
+
+            def told(standing: Standing) -> None:
+                reach(standing)
+                show(standing.events)
+
+            standing = await replaying.run(store, seqs, wish, begun, rate=order.rate, stop=stop, told=told)
     await _tell_who_runs(order, store, standing, wish)
     if standing.is_through:
         return 0

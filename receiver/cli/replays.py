@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -67,8 +69,21 @@ def _of_what(row: Row) -> str:
     return "; ".join([*parts, *([f"to {row['target']}"] if row["target"] else [])])
 
 
-def tell(standing: Standing, *, as_json: bool, what: str) -> None:
-    """Print how far a replay came."""
+@contextmanager
+def reached(standing: Standing, *, as_json: bool, what: str) -> Iterator[Callable[[Standing], None]]:
+    """Print at the end how far a replay came, whatever ended it; give what is to be told of each step."""
+    standings = [standing]
+
+    def told(standing: Standing) -> None:
+        standings[0] = standing
+
+    try:
+        yield told
+    finally:
+        _tell(standings[0], as_json=as_json, what=what)
+
+
+def _tell(standing: Standing, *, as_json: bool, what: str) -> None:
     if as_json:
         status = "finished" if standing.is_through else "stopped"
         json_line({**standing._asdict(), "status": status})

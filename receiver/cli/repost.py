@@ -11,7 +11,7 @@ import click
 from receiver.cli.options import Common
 from receiver.cli.output import bytes_in_words, json_line, now_ms, painted
 from receiver.cli.progress import until_interrupted
-from receiver.cli.replays import INTERRUPTED, tell, tell_where
+from receiver.cli.replays import INTERRUPTED, reached, tell_where
 
 if TYPE_CHECKING:
     import httpx
@@ -49,18 +49,20 @@ async def repost(
         rate=rate,
     )
 
-    def told(posted: Posted, standing: Standing) -> None:
-        _tell(posted, as_json=options.as_json)
-
     try:
         with until_interrupted() as stop:
             begun = await replay.begin(
                 store, occasion, selected=len(seqs), wish=None, now=now_ms(), random=os.urandom
             )
-            standing = await reposting.run(store, seqs, begun, stop=stop, told=told)
+            with reached(begun, as_json=options.as_json, what="requests") as reach:
+
+                def told(posted: Posted, standing: Standing) -> None:
+                    _tell(posted, as_json=options.as_json)
+                    reach(standing)
+
+                standing = await reposting.run(store, seqs, begun, stop=stop, told=told)
     finally:
         await fetcher.aclose()
-    tell(standing, as_json=options.as_json, what="requests")
     if not standing.is_through:
         await tell_where(store, seqs, standing)
         return INTERRUPTED

@@ -30,6 +30,10 @@ class Begun(NamedTuple):
     """Unix milliseconds."""
 
 
+Place = tuple[int, int]
+"""Where a replay stands: the events and the jobs that are counted. No step of one leaves both as they are."""
+
+
 class Made(NamedTuple):
     """What one batch has made."""
 
@@ -64,14 +68,17 @@ class Replays(Protocol):
         """Remember that a replay begins."""
         ...
 
-    async def make(self, replay: str, events: Sequence[int], wish: Wish) -> Made:
+    async def make(self, replay: str, events: Sequence[int], wish: Wish, *, at: Place | None = None) -> Made:
         """Make the jobs of some events, and count them, in one transaction. At most MOST_EVENTS at once.
 
-        Events that are not there any more are passed over. Raise NotFound for a replay that does not go on.
+        Events that are not there any more are passed over. Raise NotFound for a replay that does not go
+        on, or not from the place `at`: whoever had no answer may ask once more, and it is made once.
         """
         ...
 
-    async def count(self, replay: str, *, events: int, jobs: int, failed: int) -> None:
+    async def count(
+        self, replay: str, *, events: int, jobs: int, failed: int, at: Place | None = None
+    ) -> None:
         """Note how far a replay has come that makes no jobs: requests count as such."""
         ...
 
@@ -122,13 +129,15 @@ class RemoteReplays:
         """See `Replays`."""
         await self._ask("replays.begin", tuple(replay))
 
-    async def make(self, replay: str, events: Sequence[int], wish: Wish) -> Made:
+    async def make(self, replay: str, events: Sequence[int], wish: Wish, *, at: Place | None = None) -> Made:
         """See `Replays`."""
-        return Made(*await self._ask("replays.make", [replay, list(events), tuple(wish)]))
+        return Made(*await self._ask("replays.make", [replay, list(events), tuple(wish), at]))
 
-    async def count(self, replay: str, *, events: int, jobs: int, failed: int) -> None:
+    async def count(
+        self, replay: str, *, events: int, jobs: int, failed: int, at: Place | None = None
+    ) -> None:
         """See `Replays`."""
-        await self._ask("replays.count", [replay, events, jobs, failed])
+        await self._ask("replays.count", [replay, events, jobs, failed, at])
 
     async def end(self, replay: str, *, is_through: bool) -> None:
         """See `Replays`."""
@@ -140,8 +149,10 @@ class RemoteReplays:
         return rows
 
 
-async def _make(replays: Replays, replay: str, events: Sequence[int], wish: Any) -> tuple[int, int]:
-    made = await replays.make(replay, events, Wish(*wish))
+async def _make(
+    replays: Replays, replay: str, events: Sequence[int], wish: Any, at: Place | None
+) -> tuple[int, int]:
+    made = await replays.make(replay, events, Wish(*wish), at=at)
     return made.events, made.jobs
 
 
@@ -152,7 +163,7 @@ VERBS: Mapping[str, Callable[[Replays, Any], Awaitable[Any]]] = {
     "replays.sum_up": lambda replays, a: replays.sum_up(a[0], Wish(*a[1])),
     "replays.begin": lambda replays, a: replays.begin(Begun(*a)),
     "replays.make": lambda replays, a: _make(replays, *a),
-    "replays.count": lambda replays, a: replays.count(a[0], events=a[1], jobs=a[2], failed=a[3]),
+    "replays.count": lambda replays, a: replays.count(a[0], events=a[1], jobs=a[2], failed=a[3], at=a[4]),
     "replays.end": lambda replays, a: replays.end(a[0], is_through=a[1]),
     "replays.last": lambda replays, a: replays.last(prefix=a[0], limit=a[1]),
 }

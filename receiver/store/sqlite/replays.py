@@ -13,7 +13,7 @@ from receiver import ids
 from receiver.errors import NotFound
 from receiver.life import JobState
 from receiver.record import Wish
-from receiver.store.replays import KEPT, Begun, Made
+from receiver.store.replays import KEPT, Begun, Made, Place
 from receiver.store.sqlite.database import Database
 from receiver.store.sqlite.jobs import first_times
 from receiver.store.sqlite.reads import Reads
@@ -93,16 +93,18 @@ class Replays:
 
         await self._write(insert)
 
-    async def make(self, replay: str, events: Sequence[int], wish: Wish) -> Made:
+    async def make(self, replay: str, events: Sequence[int], wish: Wish, *, at: Place | None = None) -> Made:
         """See `replays.Replays`."""
         replanner = _replanner(wish)
-        made: Made | None = await self._write(lambda: self._make(replay, events, replanner))
+        made: Made | None = await self._write(lambda: self._make(replay, events, replanner, at))
         if made is None:
             raise NotFound(f"no replay {replay} goes on")
         self._wake()
         return made
 
-    def _make(self, replay: str, events: Sequence[int], replanner: Replanner) -> Made | None:
+    def _make(
+        self, replay: str, events: Sequence[int], replanner: Replanner, at: Place | None
+    ) -> Made | None:
         now = self._now()
         wanted = {"events": _json(list(dict.fromkeys(events)))}
         had = _histories(self._database.execute("jobs_had", wanted))
@@ -117,19 +119,23 @@ class Replays:
                 follows = history.follows(state, waits_for)
                 fields = (reason, replay, event["seq"], history.expires_at, follows)
                 jobs.append((handler, *times, state, waits_for, *fields))
-        if not self._count(replay, now, events=len(events), jobs=len(jobs), failed=0):
+        if not self._count(replay, now, at, events=len(events), jobs=len(jobs), failed=0):
             return None
         self._database.executemany("insert_replayed_job", jobs)
         return Made(touched, len(jobs))
 
-    async def count(self, replay: str, *, events: int, jobs: int, failed: int) -> None:
+    async def count(
+        self, replay: str, *, events: int, jobs: int, failed: int, at: Place | None = None
+    ) -> None:
         """See `replays.Replays`."""
         counts = {"events": events, "jobs": jobs, "failed": failed}
-        if not await self._write(lambda: self._count(replay, self._now(), **counts)):
+        if not await self._write(lambda: self._count(replay, self._now(), at, **counts)):
             raise NotFound(f"no replay {replay} goes on")
 
-    def _count(self, replay: str, now: int, **counts: int) -> bool:
-        return bool(self._database.execute("count_in_replay", {"id": replay, "now": now, **counts}).rowcount)
+    def _count(self, replay: str, now: int, at: Place | None, **counts: int) -> bool:
+        at_events, at_jobs = at or (None, None)
+        stands = {"id": replay, "at_events": at_events, "at_jobs": at_jobs}
+        return bool(self._database.execute("count_in_replay", {**stands, "now": now, **counts}).rowcount)
 
     async def end(self, replay: str, *, is_through: bool) -> None:
         """See `replays.Replays`."""

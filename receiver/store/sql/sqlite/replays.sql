@@ -8,9 +8,9 @@ VALUES (:id, :made_by, :wanted, :target, 'open', :began_at, :began_at, :selected
 DELETE FROM replays WHERE seq <= (SELECT max(seq) FROM replays) - :kept;
 
 -- name: count_in_replay
--- How far a replay that goes on has come.
+-- How far a replay that goes on has come; only from where it is said to stand, if that is not NULL.
 UPDATE replays SET last_at = :now, events = events + :events, jobs = jobs + :jobs, failed = failed + :failed
-WHERE id = :id AND status = 'open';
+WHERE id = :id AND status = 'open' AND (:at_events IS NULL OR (events = :at_events AND jobs = :at_jobs));
 
 -- name: end_replay
 -- A replay is through, or was stopped.
