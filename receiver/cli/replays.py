@@ -12,7 +12,7 @@ import orjson
 
 from receiver.cli.events import with_store
 from receiver.cli.options import Common, Text, common
-from receiver.cli.output import brief, iso, json_line, local, now_ms, table
+from receiver.cli.output import age, brief, iso, json_line, local, now_ms, table
 from receiver.errors import NotFound
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def replays(options: Common, *, replay_id: str, limit: int) -> None:
             row["id"],
             brief(row["began_at"], now=now),
             row["made_by"],
-            row["status"],
+            _status(row, now=now),
             f"{row['events']:,} of {row['selected']:,}",
             f"{row['jobs']:,}" + (f", {row['failed']:,} failed" if row["failed"] else ""),
             _of_what(row),
@@ -55,6 +55,12 @@ def replays(options: Common, *, replay_id: str, limit: int) -> None:
     ]
     columns = ("replay", "began", "by", "status", "events", "jobs", "of what", "states")
     table(columns, lines, empty="no replays")
+
+
+def _status(row: Row, *, now: int) -> str:
+    """One that was killed stays open: when it went on last tells it from one that runs."""
+    is_open = row["status"] == "open"
+    return f"open, went on {age(row['last_at'], now=now)} ago" if is_open else str(row["status"])
 
 
 def _of_what(row: Row) -> str:

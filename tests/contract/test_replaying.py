@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from receiver import replay
-from receiver.errors import Unavailable
+from receiver.errors import NotFound, StoreDown, Unavailable
 from receiver.record import Wish
 from receiver.replay import Occasion, Standing
 from receiver.store.base import Store
@@ -160,6 +160,44 @@ async def test_a_replay_that_fails_says_on_record_how_far_it_came(store: Store) 
     (row,) = await store.replays.last()
     assert (row["status"], [row["events"]]) == ("stopped", steps)
     assert 0 < row["events"] < 600
+
+
+@pytest.mark.anyio
+@pytest.mark.fault("W5")
+@pytest.mark.parametrize("lost", ["the request", "the answer"])
+async def test_a_store_that_goes_away_is_waited_for_and_a_batch_is_made_once(store: Store, lost: str) -> None:
+    await recorded(store, 3)
+    asked = list[Standing]()
+
+    async def step(standing: Standing) -> Standing:
+        asked.append(standing)
+        if lost == "the request" and len(asked) == 1:
+            raise StoreDown("as if it had been killed")
+        made = await store.replays.make(standing.replay, [1, 2, 3], WISH, at=standing.place)
+        if lost == "the answer":
+            raise StoreDown("as if it had been killed")
+        return standing._replace(events=3, jobs=made.jobs)
+
+    standing = await replay.lasting(store, await begun(store, 3), step)
+
+    assert (standing.events, standing.jobs) == (3, 6)
+    (row,) = await store.replays.last(prefix=standing.replay)
+    assert (row["events"], row["jobs"], row["states"]) == (3, 6, {"ready": 3, "waiting": 3})
+    with pytest.raises(NotFound, match="goes on"):
+        await store.replays.make(standing.replay, [1], WISH, at=(0, 0))
+
+
+@pytest.mark.anyio
+async def test_a_store_that_stays_away_is_given_up_as_is_one_while_there_is_a_stop(store: Store) -> None:
+    async def step(standing: Standing) -> Standing:
+        raise StoreDown("as if it had been killed")
+
+    standing, stop = await begun(store, 3), asyncio.Event()
+    with pytest.raises(StoreDown):
+        await replay.lasting(store, standing, step, patience_seconds=-1)
+    stop.set()
+    with pytest.raises(StoreDown):
+        await replay.lasting(store, standing, step, stop=stop)
 
 
 @pytest.mark.anyio
