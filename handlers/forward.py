@@ -131,11 +131,7 @@ def _post_to(name: str) -> Callable[[Event, Context], Awaitable[dict[str, Any]]]
 
 async def forward(event: Event, context: Context, target: Target) -> dict[str, Any]:
     """Send the body of one event to one target, and judge the answer by its status."""
-    try:
-        body = event.open_body()
-    except FileNotFoundError:
-        raise Fail("the body file is gone") from None
-    with body:
+    with event.open_body() as body:
         signed = await asyncio.to_thread(target.sign, event, body)
         answer = await context.http.post(
             target.url,

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from receiver.errors import Hopeless
 from receiver.model import EventType, LongString, Payload, Video
 
 
@@ -58,5 +59,11 @@ class Event:
     """Where the original is kept; read it with `open_body()`."""
 
     def open_body(self) -> BinaryIO:
-        """Open the original body, byte for byte, as a binary file; close it after use."""
-        return self.body.open()
+        """Open the original body, byte for byte, as a binary file; close it after use.
+
+        Raise Hopeless when its file is gone: retention may have removed it before a replay.
+        """
+        try:
+            return self.body.open()
+        except FileNotFoundError:
+            raise Hopeless("the body file is gone") from None

@@ -32,6 +32,7 @@ _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
 _ANSWER_BYTES = 64 * 1024
 _EVENTS_AT_ONCE = 50
 _LAST_SECONDS = 3.0
+_GONE = "the body is gone"
 _OK = range(200, 300)
 
 
@@ -143,16 +144,15 @@ class Reposting:
     async def post(self, row: Row, number: int, *, stop: asyncio.Event | None = None) -> Posted:
         """Post one delivery, a row of `copies.give`; after a stop nothing is tried again."""
         posted = Posted(row["event"], number, row["verdict"], row["bytes"], None, 0.0, 0, None)
-        try:
-            source = self._source(row)
-        except Hopeless as error:
-            return posted._replace(error=str(error))
+        reason = hindrance(row, self._sources, self._bodies)
+        if reason is not None:
+            return posted._replace(error=reason)
         wait = _FIRST_WAIT_SECONDS
         for _ in range(1 + self._retries):
             if posted.requests and not await pause(asyncio.sleep(wait), stop=stop):
                 break
             began, before = time.monotonic(), posted.requests
-            posted, asked = await self._try(row, source, posted)
+            posted, asked = await self._try(row, posted)
             posted = posted._replace(seconds=round(time.monotonic() - began, 3))
             if posted.requests == before:  # there is nothing to send, or nobody to whom it may be sent
                 break
@@ -161,25 +161,13 @@ class Reposting:
             wait = asked if asked is not None else min(2 * wait, _LONGEST_WAIT_SECONDS)
         return posted
 
-    def _source(self, row: Row) -> Source:
-        source = self._sources.get(row["source"])
-        if source is None or source.kind != row["kind"]:
-            raise Hopeless(f"no source {row['source']} of kind {row['kind']} is configured here to sign for")
-        return source
-
-    async def _try(self, row: Row, source: Source, posted: Posted) -> tuple[Posted, float | None]:
+    async def _try(self, row: Row, posted: Posted) -> tuple[Posted, float | None]:
         """Post it once; say how long the other side asks to wait, too."""
-        kept = {name.lower(): value for name, value in orjson.loads(row["headers"])}
         with ExitStack() as stack:
             try:
                 body = stack.enter_context(self._open(row))
-                headers = await asyncio.to_thread(
-                    source.sign, kept, video_id=row["video_id"], body=body, at=datetime.now(UTC)
-                )
-                if headers is None:
-                    return posted._replace(
-                        error=f"a source of kind {source.kind} sends no such callback"
-                    ), None
+                headers = await asyncio.to_thread(_signed, self._sources[row["source"]], row, body)
+                assert headers is not None  # noqa: S101 - else there is a hindrance
                 # The operator has named the target, as with `listen`: it may be in a network of theirs.
                 async with self._fetcher.exchange(
                     "POST", self._target, headers, Upload(body), allow_private=True
@@ -190,7 +178,7 @@ class Reposting:
                     posted = posted._replace(requests=posted.requests + 1)
                     return posted._replace(status=answer.status, error=_phrase(answer.status)), wait
             except FileNotFoundError:
-                return posted._replace(status=None, error="the body is gone"), None
+                return posted._replace(status=None, error=_GONE), None
             except Hopeless as error:
                 return posted._replace(status=None, error=str(error)), None
             except VideoError as error:
@@ -201,6 +189,23 @@ class Reposting:
         if row["body"] is not None:
             return io.BytesIO(row["body"].encode())
         return self._bodies.open(row["body_sha256"])
+
+
+def hindrance(row: Row, sources: Mapping[str, Source], bodies: Bodies) -> str | None:
+    """Why a delivery, a row of `copies.give`, can't be posted from here; None when it can."""
+    source = sources.get(row["source"])
+    if source is None or source.kind != row["kind"]:
+        return f"no source {row['source']} of kind {row['kind']} is configured here to sign for"
+    if _signed(source, row, io.BytesIO()) is None:
+        return f"a source of kind {source.kind} sends no such callback"
+    if row["body"] is None and not bodies.path(row["body_sha256"]).is_file():
+        return _GONE if row["body_removed_at"] is None else "the body was removed, as retention.bodies says"
+    return None
+
+
+def _signed(source: Source, row: Row, body: BinaryIO) -> dict[str, str] | None:
+    kept = {name.lower(): value for name, value in orjson.loads(row["headers"])}
+    return source.sign(kept, video_id=row["video_id"], body=body, at=datetime.now(UTC))
 
 
 def _phrase(status: int) -> str | None:

@@ -11,6 +11,7 @@ from receiver.cli.output import brief, bytes_in_words, iso, json_line, now_ms, t
 
 if TYPE_CHECKING:
     from receiver.record import Wish
+    from receiver.settings import Settings
     from receiver.store.base import Store
     from receiver.store.values import Row
 
@@ -61,19 +62,24 @@ def _how(state: str, after: str | None) -> str:
     return f"after {after}" if state == "waiting" else f"yes, with the result that {after} has left"
 
 
-async def show_requests(store: Store, seqs: Sequence[int], *, as_json: bool) -> None:
-    """Say which deliveries would be posted, in which order."""
-    from receiver.repost import numbered
+async def show_requests(store: Store, seqs: Sequence[int], config: Settings, *, as_json: bool) -> None:
+    """Say which deliveries would be posted, in which order, and which can't be."""
+    from receiver import sources
+    from receiver.bodies import Bodies
+    from receiver.repost import hindrance, numbered
 
-    lines = []
+    configured, bodies = sources.configured(config), Bodies(config.bodies_folder)
+    lines, posted = [], 0
     async for row, number, _ in numbered(store, seqs):
+        reason = hindrance(row, configured, bodies)
+        posted += reason is None
         if as_json:
             names = ("event", "source", "verdict", "via", "bytes")
-            json_line({**{name: row[name] for name in names}, "delivery": number})
+            json_line({**{name: row[name] for name in names}, "delivery": number, "error": reason})
         else:
-            size = bytes_in_words(row["bytes"])
-            lines.append((row["event"], str(number), row["source"], row["video_id"], row["verdict"], size))
+            what = (row["source"], row["video_id"], row["verdict"], bytes_in_words(row["bytes"]))
+            lines.append((row["event"], str(number), *what, f"no: {reason}" if reason else "yes"))
     if not as_json:
-        columns = ("event", "delivery", "source", "video", "was", "size")
+        columns = ("event", "delivery", "source", "video", "was", "size", "posted")
         table(columns, lines, empty="no events")
-        click.echo(f"would be posted: {len(lines):,} deliveries of {len(seqs):,} events", err=True)
+        click.echo(f"would be posted: {posted:,} deliveries of {len(seqs):,} events", err=True)

@@ -203,7 +203,7 @@ async def _post(order: _Order, config: Settings, store: Store) -> int:
     assert order.target is not None  # noqa: S101 - else handlers run
     seqs = await choose(store, order.occasion)
     if order.is_dry:
-        await show_requests(store, seqs, as_json=order.options.as_json)
+        await show_requests(store, seqs, config, as_json=order.options.as_json)
         return 0
     if len(seqs) > 1 and not order.is_sure:
         consent.ask(len(seqs), f"post the bodies of {len(seqs):,} events to {order.target.host}?")

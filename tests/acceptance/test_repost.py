@@ -122,7 +122,13 @@ def test_credentials_go_to_this_machine_or_where_somebody_says_so(
 def test_a_dry_run_says_what_would_be_posted(recorded: Receiver) -> None:
     with sinking() as sink:
         lines = recorded.look("replay", "--all", "--to", sink.base, "--dry-run")
+        for file in (recorded.folder / "data" / "bodies").glob("*/*"):
+            file.unlink()
+        shown = recorded.run("replay", "--all", "--to", sink.base, "--dry-run")
         assert sink.requests == []
+    assert {line["error"] for line in lines} == {None}
+    assert "no: the body is gone" in shown.stdout
+    assert shown.stderr == "would be posted: 3 deliveries of 3 events\n"
     assert [(line["verdict"], line["delivery"]) for line in lines][-2:] == [("accepted", 1), ("duplicate", 2)]
 
 

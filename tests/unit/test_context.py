@@ -169,6 +169,8 @@ async def test_a_body_file_that_is_gone_is_hopeless(fetcher: Fetcher, tmp_path: 
     (tmp_path / "body").unlink()
     with pytest.raises(Hopeless, match="gone"):
         await a_context(an_event(body=body), INLINE, fetcher, tmp_path).save_video()
+    with pytest.raises(Hopeless, match="gone"):
+        an_event(body=body).open_body()
 
 
 @pytest.mark.anyio
