@@ -19,7 +19,7 @@ from receiver.cli.options import Common, Rate, Text, common, specs
 from receiver.cli.output import now_ms
 from receiver.cli.plans import show_plan, show_requests
 from receiver.cli.progress import bar, until_interrupted
-from receiver.cli.replays import INTERRUPTED, reached, tell_where
+from receiver.cli.replays import INTERRUPTED, reached, tell_where, tell_who_runs
 from receiver.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,6 +120,10 @@ def replay(
     )
     if target is not None and (named or again or specs):
         raise UsageError("--to posts and runs no handler: leave out --handler, --handlers and --again")
+    if target is None and (send_credentials or retries):
+        raise UsageError("--send-credentials and --retry say how to post: where, is said by --to")
+    if file is None and partial:
+        raise UsageError("--partial is about a damaged FILE, and none is named")
     status = _from_store(order) if file is None else _from_file(order, file, is_partial=partial)
     if status:
         raise click.exceptions.Exit(status)
@@ -277,27 +281,8 @@ async def _make(order: _Order, store: Store, seqs: Sequence[int], wish: Wish) ->
                 show(standing.events)
 
             standing = await replaying.run(store, seqs, wish, begun, rate=order.rate, stop=stop, told=told)
-    await _tell_who_runs(order, store, standing, wish)
+    await tell_who_runs(store, standing, wish, is_narrowed=bool(order.specs))
     if standing.is_through:
         return 0
     await tell_where(store, seqs, standing)
     return INTERRUPTED
-
-
-async def _tell_who_runs(order: _Order, store: Store, standing: Standing, wish: Wish) -> None:
-    """Say what an operator would otherwise wait for in vain."""
-    from receiver.store.remote import Remote
-
-    if not standing.jobs:
-        if standing.events:
-            click.echo("nothing was to be run again; --dry-run says why", err=True)
-    elif not isinstance(store, Remote):
-        click.echo("no server runs: the jobs wait until one is started", err=True)
-    elif not (await store.status())["workers"]:
-        click.echo("the server has no worker: the jobs wait until there is one", err=True)
-    elif order.specs:
-        known = {card["name"] for card in await store.published()}
-        strange = [card["name"] for card in wish.cards if card["name"] not in known]
-        if strange:
-            told = ", ".join(strange)
-            click.echo(f"the server does not load {told}: jobs of it wait for a worker that does", err=True)

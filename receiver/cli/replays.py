@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -13,11 +13,12 @@ import orjson
 from receiver.cli.events import with_store
 from receiver.cli.options import Common, Text, common
 from receiver.cli.output import age, brief, iso, json_line, local, now_ms, table
-from receiver.errors import NotFound
+from receiver.errors import NotFound, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from receiver.record import Wish
     from receiver.replay import Standing
     from receiver.store.base import Store
     from receiver.store.values import Row
@@ -108,3 +109,27 @@ async def tell_where(store: Store, seqs: Sequence[int], standing: Standing) -> N
 
     for at in await store.replays.plan([seqs[standing.events]], Wish(())):
         click.echo(f"stopped before event {at['id']}, received {local(at['received_at'])}", err=True)
+
+
+async def tell_who_runs(store: Store, standing: Standing, wish: Wish, *, is_narrowed: bool) -> None:
+    """Say what an operator would wait for in vain; `is_narrowed`: to handlers that were named."""
+    with suppress(Unavailable, StoreError):  # the replay is through, whatever becomes of the store now
+        await _tell_who_runs(store, standing, wish, is_narrowed=is_narrowed)
+
+
+async def _tell_who_runs(store: Store, standing: Standing, wish: Wish, *, is_narrowed: bool) -> None:
+    from receiver.store.remote import Remote
+
+    if not standing.jobs:
+        if standing.events:
+            click.echo("nothing was to be run again; --dry-run says why", err=True)
+    elif not isinstance(store, Remote):
+        click.echo("no server runs: the jobs wait until one is started", err=True)
+    elif not (await store.status())["workers"]:
+        click.echo("the server has no worker: the jobs wait until there is one", err=True)
+    elif is_narrowed:
+        known = {card["name"] for card in await store.published()}
+        strange = [card["name"] for card in wish.cards if card["name"] not in known]
+        if strange:
+            told = ", ".join(strange)
+            click.echo(f"the server does not load {told}: jobs of it wait for a worker that does", err=True)

@@ -131,6 +131,8 @@ def test_a_dry_run_says_what_would_run_on_what_and_changes_nothing(broken: Recei
         ([], "which events?"),
         (["--state", "dead", "--all"], "in one way"),
         (["--limit", "1", "--all"], "in one way"),
+        (["--all", "--yes", "--retry", "1"], "by --to"),
+        (["--all", "--yes", "--partial"], "about a damaged FILE"),
         (["evt_1", "--all"], "in one way"),
         (["--all"], "3 events: say --yes, as there is nobody to ask"),
         (["--all", "--handler", "hooks.sav"], 'did you mean "hooks.save"?'),
