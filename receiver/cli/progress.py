@@ -30,10 +30,12 @@ def bar(label: str, total: int, *, is_shown: bool = True) -> Iterator[Callable[[
 
 @contextmanager
 def until_interrupted() -> Iterator[asyncio.Event]:
-    """Give an event that Ctrl-C and SIGTERM set, instead of what they do otherwise."""
+    """Give an event that is set by Ctrl-C, SIGTERM and a terminal that closes, which do nothing else then."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup has seen to it
+        numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, stop.set)
     try:
