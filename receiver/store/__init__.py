@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from receiver.store.base import Store
 from receiver.store.remote import Remote
 
 _LOCK_WAIT_SECONDS = 5.0
+_RESTART_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -22,7 +24,7 @@ async def opened(database: Path, *, lease_seconds: float) -> AsyncIterator[Store
     """
     remote = Remote(database)
     try:
-        await remote.connect()
+        await _connect(remote, database)
     except StoreDown:
         async with _embedded(database, lease_seconds=lease_seconds) as store:
             yield store
@@ -31,6 +33,22 @@ async def opened(database: Path, *, lease_seconds: float) -> AsyncIterator[Store
         yield remote
     finally:
         await remote.close()
+
+
+async def _connect(remote: Remote, database: Path) -> None:
+    """Connect. A server whose store was killed is about to have another one: that is not to be kept out."""
+    from receiver.store.lock import bereaved
+
+    deadline = time.monotonic() + _RESTART_SECONDS
+    while True:
+        try:
+            await remote.connect()
+        except StoreDown:
+            if time.monotonic() > deadline or not bereaved(database):
+                raise
+        else:
+            return
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from pathlib import Path
 
 from receiver.errors import StoreInUse
 from receiver.store.wire import lock_path
+
+_SERVER = re.compile(r"server ([0-9]{1,10}), ")
 
 
 class StoreLock:
@@ -40,4 +43,22 @@ class StoreLock:
 
     def release(self) -> None:
         """Let the next one in."""
+        os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+
+
+def bereaved(database: Path) -> bool:
+    """Whether the last store was killed under a server that lives: it will have another one in a moment."""
+    try:
+        named = _SERVER.match(lock_path(database).read_text("ascii", "replace"))
+    except FileNotFoundError:
+        return False
+    if named is None:
+        return False
+    try:
+        os.kill(int(named[1]), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -8,6 +8,8 @@ import random
 import socket
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
@@ -21,7 +23,7 @@ from receiver import __version__
 from receiver.errors import StoreDamaged, StoreDown, StoreError, StoreInUse, Unavailable
 from receiver.store import opened, wire
 from receiver.store.base import Store
-from receiver.store.lock import StoreLock
+from receiver.store.lock import StoreLock, bereaved
 from receiver.store.remote import Remote
 from receiver.store.service import Service
 from receiver.store.sqlite.database import Database
@@ -282,6 +284,35 @@ async def test_without_a_server_a_command_opens_the_database_for_itself(database
         with pytest.raises(StoreInUse):
             StoreLock(database, wait_seconds=0)
     StoreLock(database, wait_seconds=0).release()
+
+
+@pytest.mark.anyio
+async def test_a_command_does_not_keep_out_the_store_that_a_server_is_about_to_start_again(
+    start: Callable[..., StoreProcess], database: Path
+) -> None:
+    first = start(run="run1")
+    await hang_up(await first.connected())
+    first.kill()
+    opening = opened(database, lease_seconds=60)
+    entering = asyncio.create_task(opening.__aenter__())
+    await asyncio.sleep(0)
+    start(run="run1")
+    try:
+        assert isinstance(await entering, Remote)
+    finally:
+        await opening.__aexit__(None, None, None)
+
+
+def test_a_store_whose_server_is_gone_is_waited_for_by_nobody(database: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    assert not bereaved(database)
+    wire.lock_path(database).write_text(f"server {ended.pid}, its store 1\n")
+    assert not bereaved(database)
+    wire.lock_path(database).write_text(f"server {os.getpid()}, its store 1\n")
+    assert bereaved(database)
+    StoreLock(database, wait_seconds=0).release()
+    assert not bereaved(database), "it was let go, not lost"
 
 
 @pytest.mark.anyio
