@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from receiver import replay
+from receiver.cli.replays import tell_who_runs
 from receiver.errors import NotFound, StoreDown, Unavailable
 from receiver.record import Wish
 from receiver.replay import Occasion, Standing
@@ -22,12 +23,14 @@ from tests.contract.stand import (
     arrival,
     cards,
     claim,
+    in_its_own_process,
     in_this_process,
     ready,
     settlement,
     waiting,
 )
 
+Capture = pytest.CaptureFixture[str]
 CHAIN = [*ready("save"), waiting("probe", "save")]
 WISH = Wish(cards(*CHAIN), again=True)
 EVERYTHING = Occasion("ann@laptop", wanted=EventFilter())
@@ -198,6 +201,26 @@ async def test_a_store_that_stays_away_is_given_up_as_is_one_while_there_is_a_st
     stop.set()
     with pytest.raises(StoreDown):
         await replay.lasting(store, standing, step, stop=stop)
+
+
+@pytest.mark.anyio
+async def test_it_is_told_when_nobody_is_there_to_run_the_jobs(database: Path, capsys: Capture) -> None:
+    standing = Standing("rpl_1", selected=1, events=1, jobs=2)
+
+    async def told(store: Store, standing: Standing, *, is_narrowed: bool = False) -> str:
+        await tell_who_runs(store, standing, WISH, is_narrowed=is_narrowed)
+        return capsys.readouterr().err.strip()
+
+    async with in_this_process(database) as alone:
+        assert await told(alone, standing) == "no server runs: the jobs wait until one is started"
+    async with in_its_own_process(database) as store:
+        assert await told(store, standing) == "the server has no worker: the jobs wait until there is one"
+        await claim(store, "w", "save")
+        await store.publish(cards(*ready("save")))
+        assert await told(store, standing) == ""
+        assert "does not load probe: " in await told(store, standing, is_narrowed=True)
+        assert "--dry-run says why" in await told(store, standing._replace(jobs=0))
+    assert await told(store, standing) == "", "a store that is away by now is nobody's concern"
 
 
 @pytest.mark.anyio
