@@ -24,7 +24,7 @@ from tests.contract.stand import AGES_AGO, arrival, card, claim, in_this_process
 OWN = "receiver.retrieve"
 NAMES = ["a", "b", "c", "d"]
 EVERYTHING = Occasion("ann@laptop", wanted=EventFilter())
-FIRSTS = [("thin", "video.completed", "callback", OWN)]
+FIRSTS = [("thin", "opennote", "video.completed", "callback", OWN)]
 
 
 def some_cards(luck: Random) -> list[Row]:
