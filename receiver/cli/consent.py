@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from receiver.cli.progress import broken_off_at_once, is_terminal
+from receiver.cli.progress import is_terminal
 from receiver.errors import CommandFailed, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ def ask(count: int, question: str, forecast: Forecast | None = None) -> None:
             click.echo(f"  {jobs:,} × {handler}", err=True)
         for reason, jobs in forecast.left.items():
             click.echo(f"  {jobs:,} not again: {reason}", err=True)
-    with broken_off_at_once():
+    # While a loop runs, Ctrl-C only cancels its task, of which one who waits for a key hears nothing.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
         is_meant = click.confirm(question, err=True)
+    finally:
+        signal.signal(signal.SIGINT, former)
     if not is_meant:
         raise CommandFailed("nothing was done")
