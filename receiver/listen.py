@@ -125,8 +125,14 @@ class Listener:
                 for _ in range(_AT_ONCE):
                     group.create_task(self._work(self._small, most=_TOGETHER))
                     group.create_task(self._work(self._large, most=1))
-        except* (CommandFailed, OSError) as failures:  # the second is of whoever is told
-            raise failures.exceptions[0] from None
+        except ExceptionGroup as failures:  # what `except*` raises is a group again before Python 3.11.4
+            ends, others = failures.split((CommandFailed, OSError))  # the second is of whoever is told
+            if ends is None or others is not None:
+                raise
+            end: Exception = ends
+            while isinstance(end, ExceptionGroup):
+                end = end.exceptions[0]
+            raise end from None
 
     # Reading the stream.
 

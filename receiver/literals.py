@@ -10,10 +10,12 @@ import orjson
 from receiver.errors import BadBody
 
 MAX_NUMBER_LENGTH = 128
-# Whole units only, so that a piece of a string never ends inside an escape or a surrogate pair.
+# Whole units only, so that a piece of a string never ends inside an escape or a surrogate pair. The last
+# alternative has no counts: before Python 3.11.5 the match could end within one on which it failed.
+_HEX = rb"[0-9a-fA-F]"
 _UNITS = re.compile(
     rb'(?:[^"\\]++|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}'
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4})*+",
+    rb"|\\u[dD][89abAB]" + 2 * _HEX + rb"\\u" + 4 * _HEX + rb")*+",
     re.DOTALL,
 )
 LONGEST_UNIT = 12

@@ -34,7 +34,7 @@ def until_interrupted() -> Iterator[asyncio.Event]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup has seen to it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup has seen to it
         numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, stop.set)
@@ -60,10 +60,9 @@ def ended_by_signals() -> Iterator[None]:
             raise KeyboardInterrupt
         handler(signal.SIGINT, frame)
 
-    numbers = [
-        number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL
-    ]
-    for number in numbers:
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    former = {number: handler for number, handler in former.items() if handler is not signal.SIG_IGN}
+    for number in former:  # nohup has seen to the others
         signal.signal(number, end)
     try:
         yield
@@ -72,8 +71,8 @@ def ended_by_signals() -> Iterator[None]:
             raise click.exceptions.Exit(128 + heard[0]) from None
         raise
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in former.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 @contextmanager

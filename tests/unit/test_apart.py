@@ -71,6 +71,11 @@ def test_how_the_other_process_ended_is_told() -> None:
     ]
 
 
+def _die(number: int, frame: object) -> None:
+    raise AssertionError("nothing was to hear of it any more")
+
+
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("of_interrupt", [signal.default_int_handler, signal.SIG_IGN])
 def test_a_signal_ends_a_command_as_ctrl_c_does(
@@ -85,17 +90,24 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(
         finally:
             tidied.append(True)
 
-    former = signal.signal(signal.SIGINT, of_interrupt)
-    try:
-        with pytest.raises(click.exceptions.Exit) as ended, ended_by_signals():
-            asyncio.run(work())
-    finally:
-        signal.signal(signal.SIGINT, former)
+    signal.signal(number, _die)
+    signal.signal(signal.SIGINT, of_interrupt)
+    with pytest.raises(click.exceptions.Exit) as ended, ended_by_signals():
+        asyncio.run(work())
 
     assert (ended.value.exit_code, tidied) == (128 + number, [True])
-    assert signal.getsignal(number) is signal.SIG_DFL
+    assert signal.getsignal(number) is _die
 
 
+@pytest.mark.usefixtures("usual_signals")
+def test_who_is_told_by_nohup_to_ignore_a_closed_terminal_does() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ended_by_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("usual_signals")
 def test_ctrl_c_does_not_wait_for_what_keeps_the_loop_busy() -> None:
     went_on: list[bool] = []
 

@@ -11,6 +11,7 @@ from receiver.cli.progress import until_interrupted
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_asks_for_the_end_and_does_what_it_always_did_afterwards(
     number: signal.Signals,
