@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,22 @@ class Origin:
     url: str
     """Without a slash at its end."""
     token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events are followed, and from where on."""
+
+    origin: str
+    filters: Mapping[str, str]
+    since: str | None = None
+    """From this time on, whatever was followed before; None = from the bookmark, or from now on."""
+
+    @property
+    def bookmark(self) -> str:
+        """The name of the place: another one for each origin and each choice of events."""
+        said = orjson.dumps([self.origin, dict(self.filters)], option=orjson.OPT_SORT_KEYS)
+        return f"listen:{hashlib.sha256(said).hexdigest()[:32]}"
 
 
 def origin_of(url: str, token: str) -> Origin:

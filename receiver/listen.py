@@ -8,7 +8,6 @@ where it stood and meets some events again, which are known by then.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 import random
 import re
@@ -21,7 +20,7 @@ import orjson
 
 from receiver.copying import Copier
 from receiver.errors import BadCopy, CommandFailed, NotFound, StoreError, Unavailable, Unfinished, Unstorable
-from receiver.feed import Feed
+from receiver.feed import Feed, Wanted
 from receiver.model import INLINE_BODY_LIMIT
 from receiver.places import Place, Places
 from receiver.ration import Ration
@@ -42,22 +41,6 @@ _MOST_UNDER_WAY = 5000
 _STRANGE = "what answers there is no receiver, or one of another version"
 _ID = re.compile("evt_[0-9a-z]{1,60}")
 Outcome = Literal["copied", "known", "missed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which events are followed, and from where on."""
-
-    origin: str
-    filters: Mapping[str, str]
-    since: str | None = None
-    """From this time on, whatever was followed before; None = from the bookmark, or from now on."""
-
-    @property
-    def bookmark(self) -> str:
-        """The name of the place: another one for each origin and each choice of events."""
-        said = orjson.dumps([self.origin, dict(self.filters)], option=orjson.OPT_SORT_KEYS)
-        return f"listen:{hashlib.sha256(said).hexdigest()[:32]}"
 
 
 @dataclass(slots=True)
@@ -146,6 +129,9 @@ class Listener:
             try:
                 async for message in self._messages():
                     await self._hear(message)
+                    if not self._is_connected:
+                        await self.move_bookmark()
+                        self._connect()
             except Unfinished as error:
                 failures = 1 if self._is_connected else failures + 1
                 wait = max(_wait(failures), error.retry_after_seconds or 0.0)
@@ -156,10 +142,15 @@ class Listener:
     async def _messages(self) -> AsyncIterator[Message]:
         since = self._wanted.since if self._read is None else None
         parameters = {**self._wanted.filters, **({"since": since} if since else {})}
-        messages = self._feed.messages(after=self._read, parameters=parameters, begun=self._connect)
+        messages = self._feed.messages(after=self._read, parameters=parameters, begun=self._begin)
         async with aclosing(messages):
             async for message in messages:
                 yield message
+
+    def _begin(self) -> None:
+        # Without a place of its own it begins with now, which the first message tells.
+        if self._read is not None or self._wanted.since is not None:
+            self._connect()
 
     def _connect(self) -> None:
         self._is_connected = True

@@ -70,8 +70,7 @@ def listen(
     import uvloop
 
     from receiver import logs
-    from receiver.feed import origin_of
-    from receiver.listen import Wanted
+    from receiver.feed import Wanted, origin_of
     from receiver.model import utc
 
     config = options.settings()

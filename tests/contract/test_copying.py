@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -15,8 +16,8 @@ from receiver.bodies import Bodies
 from receiver.copies import line_of
 from receiver.copying import Copier
 from receiver.errors import BadCopy, Unfinished, Unstorable
-from receiver.feed import Feed
-from receiver.listen import Heard, Listener, Wanted
+from receiver.feed import Feed, Wanted
+from receiver.listen import Heard, Listener
 from receiver.recording import Plans
 from receiver.sse import Message
 from receiver.store.base import Store
@@ -214,6 +215,32 @@ class Ear:
 
 async def bookmark(store: Store) -> str | None:
     return await store.copies.bookmark(Wanted("https://there.example.com", {}).bookmark)
+
+
+async def test_who_begins_with_now_is_connected_when_that_is_kept(
+    store: Store, lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    shelf, set_bookmark = Shelf(lines[:1]), store.copies.set_bookmark
+    messages = shelf.messages
+
+    async def from_now_on(**asked: Any) -> AsyncGenerator[Message, None]:
+        asked["begun"]()
+        order.append("begun")
+        yield Message("message", "", "now")
+        async for message in messages(**{**asked, "begun": lambda: None}):
+            yield message
+
+    async def setting(name: str, place: str) -> None:
+        await set_bookmark(name, place)
+        order.append(place)
+
+    monkeypatch.setattr(shelf, "messages", from_now_on)
+    monkeypatch.setattr(store.copies, "set_bookmark", setting)
+    ear = Ear(shelf, store, tmp_path)
+    monkeypatch.setattr(ear.listener._log, "info", lambda event, **fields: order.append(event))
+    await ear.hears(1)
+    assert order == ["begun", "now", "listener.connected", "event.copied", "place0"]
 
 
 async def test_one_event_that_can_not_be_taken_holds_up_no_other(
