@@ -12,7 +12,7 @@ import pytest
 
 from tests.fuzz.targets import NAMES, load
 
-SECONDS = 10
+SECONDS = 5
 ROOT = Path(__file__).parents[2]
 ROWS = {
     "json_bodies": ("P1", "P2", "P3", "P4"),
