@@ -100,11 +100,13 @@ def _round(folder: Path, cuts: int, chance: random.Random) -> Counts:
             stand.start()
             acknowledged = len(stand.ledger.acknowledged)
             time.sleep(chance.uniform(0.1, 0.1 + LATEST))
+            stand.ledger.is_dark = True  # a sync that has begun may end well then, without having done all
             disk.cut()
             counts.notes["events acknowledged shortly before a cut"] += (
                 len(stand.ledger.acknowledged) - acknowledged
             )
             stand.kill(with_children=True)
+            stand.ledger.is_dark = False
             disk.unmount()
             disk.mount()
             counts.saw(stand.look())

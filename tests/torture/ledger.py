@@ -42,6 +42,8 @@ class Ledger:
         """Posts by what became of them; `posted` is their sum."""
         self.strange: set[str] = set()
         """What no sender may ever see."""
+        self.is_dark = False
+        """Whether the power is off: who answers all the same would not have, and has promised nothing."""
 
     def close(self) -> None:
         """Nothing more will be noted."""
@@ -57,7 +59,10 @@ class Ledger:
     def answered(self, video: str, status: int, answer: Mapping[str, str]) -> None:
         """Note an answer."""
         with self._lock:
-            if status == 200:
+            if self.is_dark:
+                self.tally["unanswered"] += 1
+                self.unanswered.add(video)
+            elif status == 200:
                 os.write(self._file, f"{video} {answer['event']}\n".encode())
                 self.tally["acknowledged"] += 1
                 if self.acknowledged.setdefault(video, answer["event"]) != answer["event"]:
