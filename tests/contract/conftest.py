@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from receiver.store.base import Store
-from tests.contract.stand import OPENINGS, Opening
+from tests.contract.sides import Side
+from tests.contract.stand import OPENINGS, Opening, in_this_process
 
 
 @pytest.fixture
@@ -28,3 +29,17 @@ async def store(opening: Opening, database: Path) -> AsyncIterator[Store]:
     """An empty store."""
     async with opening(database) as opened:
         yield opened
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Side]:
+    """Where captures come from."""
+    async with in_this_process(tmp_path / "here" / "receiver.db") as store:
+        yield Side(store, tmp_path / "here")
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncIterator[Side]:
+    """Another one, empty, that never hears of the first."""
+    async with in_this_process(tmp_path / "there" / "receiver.db") as other:
+        yield Side(other, tmp_path / "there")

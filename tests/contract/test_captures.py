@@ -8,7 +8,6 @@ import hashlib
 import shutil
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,13 @@ from receiver.retention import prune
 from receiver.store.base import Store
 from receiver.store.values import EventFilter, Keep
 from tests.contract.sides import Side, fill, inline
-from tests.contract.stand import AGES_AGO, in_this_process
+from tests.contract.stand import AGES_AGO
 
 
 @pytest.fixture
 async def here(store: Store, tmp_path: Path) -> Side:
     """The store under test."""
     return Side(store, tmp_path / "here")
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[Side]:
-    """Another one, empty, that never hears of the first."""
-    async with in_this_process(tmp_path / "there" / "receiver.db") as other:
-        yield Side(other, tmp_path / "there")
 
 
 @pytest.mark.anyio

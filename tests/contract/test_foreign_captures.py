@@ -8,7 +8,7 @@ import hashlib
 import os
 import random
 import tarfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -18,21 +18,7 @@ from receiver.capture.taking import Taken
 from receiver.errors import BadCapture
 from receiver.store.values import EventFilter
 from tests.contract.sides import NO_LINES, Side, fill, forged, inline, manifest
-from tests.contract.stand import AGES_AGO, in_this_process
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Side]:
-    """Where captures come from."""
-    async with in_this_process(tmp_path / "here" / "receiver.db") as store:
-        yield Side(store, tmp_path / "here")
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[Side]:
-    """Another one, empty, that never hears of the first."""
-    async with in_this_process(tmp_path / "there" / "receiver.db") as other:
-        yield Side(other, tmp_path / "there")
+from tests.contract.stand import AGES_AGO
 
 
 @pytest.mark.anyio

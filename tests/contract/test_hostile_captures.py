@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import tarfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,6 @@ import pytest
 from receiver.capture.reading import opened
 from receiver.errors import BadCapture
 from tests.contract.sides import DIGEST, NO_LINES, Side, fill, forged, manifest
-from tests.contract.stand import in_this_process
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Side]:
-    """Where captures come from."""
-    async with in_this_process(tmp_path / "here" / "receiver.db") as store:
-        yield Side(store, tmp_path / "here")
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[Side]:
-    """Another one, empty, that never hears of the first."""
-    async with in_this_process(tmp_path / "there" / "receiver.db") as other:
-        yield Side(other, tmp_path / "there")
 
 
 def tree(folder: Path) -> list[Path]:
